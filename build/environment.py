@@ -1,0 +1,63 @@
+"""Make `.venv`: the one virtual environment that every task of this project runs in.
+
+Runs with any Python from 3.11 on that has pip, standard library only. Everything is installed from
+`requirements.lock` with hashes; nothing is built from source except this project (editable).
+A fresh machine needs about a minute, most of it one download (the C compiler); warm, it does nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+STAMP = VENV / ".complete"
+INPUTS = ("requirements.lock", "pyproject.toml", "build/environment.py")
+OLDEST = (3, 11)
+
+
+def main() -> int:
+    if sys.version_info < OLDEST:
+        print(f"fliptop needs Python {'.'.join(map(str, OLDEST))} or newer; this is {sys.version.split()[0]}.")
+        print("Fix: install a newer Python and run `make PYTHON=/path/to/python3 …`.")
+        return 1
+    wanted = _digest()
+    if STAMP.is_file() and STAMP.read_text() == wanted:
+        STAMP.touch()
+        return 0
+    print(f"setting up {VENV.relative_to(ROOT)} with Python {sys.version.split()[0]} (once; about a minute)", flush=True)
+    # No ensurepip: Debian ships it separately. The pip that is here can install into another environment.
+    venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(VENV)
+    _pip("--require-hashes", "--only-binary", ":all:", "-r", str(ROOT / "requirements.lock"))
+    _pip("--editable", str(ROOT))
+    STAMP.write_text(wanted)
+    return 0
+
+
+def _pip(*arguments: str) -> None:
+    """Install into `.venv` with this Python's pip, its progress bars visible on a terminal."""
+    command = [sys.executable, "-m", "pip", "--python", str(VENV / "bin" / "python"), "--disable-pip-version-check"]
+    environ = {**os.environ, "PIP_NO_WARN_SCRIPT_LOCATION": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+    quiet = ["--quiet"] if not sys.stdout.isatty() else []
+    finished = subprocess.run(
+        [*command, "install", *quiet, "--no-build-isolation", "--no-deps", *arguments], env=environ, check=False
+    )
+    if finished.returncode:
+        sys.exit(
+            "pip could not install what requirements.lock names (its message is above).\n"
+            "Fix: check that this machine reaches its package index, then run the same command again."
+        )
+
+
+def _digest() -> str:
+    inputs = b"\0".join((ROOT / name).read_bytes() for name in INPUTS)
+    return hashlib.sha256(inputs + sys.version.encode() + str(ROOT).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

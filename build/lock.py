@@ -1,0 +1,40 @@
+"""Write `requirements.lock` and `build/freeze.lock` from `pyproject.toml`: names, versions and hashes, no address.
+
+`make lock` runs this; `--upgrade` lets every package move to its newest version. The lock is universal (one file for
+every Python from 3.11 on and both architectures), so that the aarch64 layer is made of the same versions.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+UV = "0.13.9"
+LOCKS = {
+    "requirements.lock": ["--extra", "lab", "--group", "build", "--group", "test"],
+    "build/freeze.lock": ["--only-group", "freeze"],
+}
+
+
+def main(arguments: list[str]) -> int:
+    tool = ROOT / ".cache" / "uv"
+    if not (tool / "bin" / "uv").exists():
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tool, f"uv=={UV}"], check=True)
+    for name, groups in LOCKS.items():
+        source = [] if "--only-group" in groups else ["pyproject.toml"]
+        selected = ["--group", groups[1]] if not source else groups
+        command = [tool / "bin" / "uv", "pip", "compile", *source, *selected, "-o", ROOT / name, *arguments]
+        subprocess.run(
+            [*command, "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate"]
+            + ["--no-header", "--no-emit-index-url", "--no-emit-find-links"],
+            check=True,
+            cwd=ROOT,
+        )
+        print(f"wrote {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
