@@ -1,0 +1,21 @@
+"""The entry of the frozen extension and of `python -m fliptop`. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Run the extension until SHUTDOWN and return its exit code (0 unless it could not even register)."""
+    if sys.argv[1:] == ["--version"]:
+        from fliptop import __version__  # noqa: PLC0415 -- only this path needs it
+
+        sys.stdout.write(__version__ + "\n")
+        return 0
+    from fliptop import boot  # noqa: PLC0415 -- so that `--version` answers without loading anything
+
+    return boot.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

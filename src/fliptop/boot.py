@@ -1,0 +1,52 @@
+"""Boot in stages: settle what the launcher was unsure about, become ready with plain sockets, then load the rest.
+
+Stage one is all that Lambda and the function wait for. Whatever fails after it must not end the process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from fliptop import report
+from fliptop.clock import SystemClock
+from fliptop.lifecycle.standin import StandIn
+from fliptop.platform import ready
+from fliptop.platform.api import Unreachable
+from fliptop.platform.extensions_api import Refused
+
+
+def main() -> int:
+    """Run the extension. Returns 1 when the platform does not let it register, which nothing can mend."""
+    environ = ready.environment()
+    if environ.get("FLIPTOP_SCAN") == "unsure":
+        from fliptop.settings import failover  # noqa: PLC0415 -- one start in a thousand needs a YAML parser here
+
+        failover.settle(environ)
+    try:
+        handover = ready.become_ready(environ, ready.extension_name(environ, sys.argv[0]))
+    except (Unreachable, Refused) as problem:
+        report.error(f"the extension cannot register with Lambda: {problem}")
+        return 1
+    _work(handover, environ)
+    # Tearing an interpreter down takes longer than what SHUTDOWN leaves on a small function.
+    os._exit(0)
+
+
+def _work(handover: ready.Handover, environ: Mapping[str, str]) -> None:
+    clock = SystemClock()
+    stand_in = StandIn(handover.api, handover.registration.identifier, clock)
+    try:
+        import anyio  # noqa: PLC0415 -- loaded while the function initialises, not before
+
+        from fliptop.service import serve  # noqa: PLC0415 -- likewise
+
+        anyio.run(serve, handover, environ, stand_in, clock)
+    except Exception as problem:  # noqa: BLE001 -- promise 1: exiting now would reset the function's environment
+        report.error(f"Extension loop failed: {problem!r}, Calling /next without Datadog instrumentation")
+        from fliptop.lifecycle import bare  # noqa: PLC0415 -- needed in this case only
+
+        stand_in.relieve()
+        handover.api.close()
+        bare.keep_alive(handover.api.address, handover.registration.identifier)

@@ -1,0 +1,15 @@
+"""zstd, from the standard library where it has it (Python 3.14), else from its backport."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import compress as _compress
+else:
+    from backports.zstd import compress as _compress
+
+
+def zstd(data: bytes, level: int) -> bytes:
+    """`data` as one zstd frame. `level` as zstd counts them (1 to 22; 3 is Datadog's default)."""
+    return _compress(data, level)

@@ -1,0 +1,179 @@
+"""HTTP/1.1 without I/O: bytes in, messages out. The parser is h11, which httpx brings along anyway.
+
+Two sides: `ServerSide` for the local endpoints that the platform and tracers call, `ClientSide` for the Runtime API
+that the extension calls. Neither knows about sockets; `platform.api` and `listeners.http` move the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import h11
+
+Headers = tuple[tuple[str, str], ...]
+
+MAX_HEADER_BYTES: Final = 64 * 1024
+
+
+class ProtocolError(Exception):
+    """The peer did not speak HTTP/1.1, closed in the middle of a message, or sent more than was allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, complete. `target` is the path with its query string, as sent."""
+
+    method: str
+    target: str
+    headers: Headers = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response, complete. `headers` does not name `Content-Length`; it is added when the response is sent."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = field(default=(), kw_only=True)
+
+    def header(self, name: str) -> str | None:
+        """The first header called `name` (any case), or None."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+class ServerSide:
+    """One connection that a client opened to us.
+
+    Feed what was read to `receive`; it yields every request that is now complete (clients may pipeline). Answer each
+    with `respond` before asking for the next one. A body of more than `max_body` bytes raises `ProtocolError`.
+    """
+
+    def __init__(self, max_body: int) -> None:
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._max_body = max_body
+        self._head: h11.Request | None = None
+        self._body = bytearray()
+
+    def receive(self, data: bytes) -> Iterator[Request]:
+        """Take what was read (`b""` at the end of the stream) and yield the requests that it completes."""
+        try:
+            self._connection.receive_data(data)
+            while (request := self._next_request()) is not None:
+                yield request
+        except h11.RemoteProtocolError as problem:
+            raise ProtocolError(str(problem)) from problem
+
+    def _next_request(self) -> Request | None:
+        while True:
+            event = self._connection.next_event()
+            if isinstance(event, h11.Request):
+                self._head = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+                if len(self._body) > self._max_body:
+                    raise ProtocolError(f"request body over {self._max_body} bytes")
+            elif isinstance(event, h11.EndOfMessage):
+                return self._take()
+            else:
+                return None
+
+    def _take(self) -> Request:
+        head, body = self._head, bytes(self._body)
+        self._head, self._body = None, bytearray()
+        if head is None:
+            raise ProtocolError("end of a message that never began")
+        return Request(head.method.decode("ascii"), head.target.decode("latin-1"), _headers(head), body)
+
+    @property
+    def wants_continue(self) -> bool:
+        """True while the client holds its body back until it hears `100 Continue`."""
+        return self._connection.they_are_waiting_for_100_continue
+
+    def go_ahead(self) -> bytes:
+        """The bytes of `100 Continue`."""
+        return self._connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
+
+    def respond(self, response: Response) -> bytes:
+        """The bytes of `response`, after which the connection is ready for the next request if it stays open."""
+        head = h11.Response(status_code=response.status, headers=_with_length(response.headers, response.body))
+        sent = self._connection.send(head) or b""
+        sent += self._connection.send(h11.Data(data=response.body)) or b""
+        sent += self._connection.send(h11.EndOfMessage()) or b""
+        if self.keeps_open:
+            self._connection.start_next_cycle()
+        return sent
+
+    @property
+    def keeps_open(self) -> bool:
+        """False when the connection must be closed after the last response."""
+        return self._connection.our_state is not h11.MUST_CLOSE and self._connection.their_state is not h11.MUST_CLOSE
+
+
+class ClientSide:
+    """One connection that we opened, used for one exchange after the other."""
+
+    def __init__(self, host: str, max_body: int = 16 * 1024 * 1024) -> None:
+        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADER_BYTES)
+        self._host = host
+        self._max_body = max_body
+        self._head: h11.Response | None = None
+        self._body = bytearray()
+
+    def send(self, request: Request) -> bytes:
+        """The bytes of `request`. The answer to the one before must have been received."""
+        headers = (("Host", self._host), *request.headers)
+        head = h11.Request(method=request.method, target=request.target, headers=_with_length(headers, request.body))
+        sent = self._connection.send(head) or b""
+        if request.body:
+            sent += self._connection.send(h11.Data(data=request.body)) or b""
+        return sent + (self._connection.send(h11.EndOfMessage()) or b"")
+
+    def receive(self, data: bytes) -> Response | None:
+        """Take what was read (`b""` at the end of the stream); the response once it is complete, else None."""
+        try:
+            self._connection.receive_data(data)
+            return self._next_response()
+        except h11.RemoteProtocolError as problem:
+            raise ProtocolError(str(problem) if data else "connection closed before the response") from problem
+
+    def _next_response(self) -> Response | None:
+        while True:
+            event = self._connection.next_event()
+            if isinstance(event, h11.Response):
+                self._head = event
+            elif isinstance(event, h11.Data):
+                self._body += event.data
+                if len(self._body) > self._max_body:
+                    raise ProtocolError(f"response body over {self._max_body} bytes")
+            elif isinstance(event, h11.EndOfMessage):
+                return self._take()
+            elif isinstance(event, h11.ConnectionClosed):
+                raise ProtocolError("connection closed before the response")
+            elif not isinstance(event, h11.InformationalResponse):
+                return None
+
+    def _take(self) -> Response:
+        head, body = self._head, bytes(self._body)
+        self._head, self._body = None, bytearray()
+        if head is None:
+            raise ProtocolError("end of a message that never began")
+        if self.keeps_open:
+            self._connection.start_next_cycle()
+        return Response(head.status_code, body, headers=_headers(head))
+
+    @property
+    def keeps_open(self) -> bool:
+        """False once the server said that it closes this connection."""
+        return h11.MUST_CLOSE not in {self._connection.our_state, self._connection.their_state}
+
+
+def _headers(message: h11.Request | h11.Response) -> Headers:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.headers)
+
+
+def _with_length(headers: Headers, body: bytes) -> list[tuple[str, str]]:
+    return [*headers, ("Content-Length", str(len(body)))]

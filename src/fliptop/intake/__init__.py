@@ -1,0 +1,1 @@
+"""What Datadog speaks: HTTP, encodings and answers."""

@@ -1,0 +1,102 @@
+"""Datadog's intake over HTTP: one sealed payload in, one answer out. Nothing is decided here.
+
+Pooled connections die unnoticed while the environment is frozen, so a pool that has not been used for a while is
+replaced rather than trusted.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from fliptop import __version__
+from fliptop.clock import Clock
+from fliptop.outbox.payload import Payload
+from fliptop.outbox.verdict import Answer
+
+# Shorter than any load balancer's idle timeout; a busy function keeps its connection, a thawed one starts anew.
+IDLE_LIMIT_S: Final = 5.0
+MAX_RESPONSE_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How to reach the intake. `timeout_s` bounds each phase of a request; `proxy` is a URL or None; `ca_file` adds a
+    PEM bundle to the default roots; `verify` False accepts any certificate.
+    """
+
+    api_key: str
+    timeout_s: float
+    proxy: str | None = None
+    ca_file: str = ""
+    verify: bool = True
+
+
+class IntakeClient:
+    """Sends payloads. Never raises for anything that the intake or the network does: that is an `Answer`."""
+
+    def __init__(self, options: ClientOptions, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._client: httpx.AsyncClient | None = None
+        self._used_at = 0.0
+        self._tls: ssl.SSLContext | None = None
+
+    async def send(self, payload: Payload) -> Answer:
+        """Send `payload` once and say how the intake answered."""
+        client = await self._fresh(payload.url)
+        headers = [*payload.headers, ("DD-API-KEY", self._options.api_key), ("User-Agent", f"fliptop/{__version__}")]
+        try:
+            async with client.stream("POST", payload.url, content=payload.body, headers=headers) as response:
+                await _read_and_forget(response)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as problem:
+            return Answer(None, f"{type(problem).__name__}: {problem}".removesuffix(": "))
+        self._used_at = self._clock.wall()
+        return Answer(response.status_code, retry_after_s=_seconds(response.headers.get("Retry-After")))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def _fresh(self, url: str) -> httpx.AsyncClient:
+        if self._client is not None and abs(self._clock.wall() - self._used_at) > IDLE_LIMIT_S:
+            await self.aclose()
+        if self._client is None:
+            self._client = self._connect(url)
+            self._used_at = self._clock.wall()
+        return self._client
+
+    def _connect(self, url: str) -> httpx.AsyncClient:
+        # Reading the roots takes tens of milliseconds: only where there is something to verify, and once.
+        verify: ssl.SSLContext | bool = False
+        if url.startswith("https://") or self._options.proxy:
+            verify = self._tls = self._tls or self._context()
+        return httpx.AsyncClient(verify=verify, timeout=self._options.timeout_s, proxy=self._options.proxy)
+
+    def _context(self) -> ssl.SSLContext:
+        context = httpx.create_ssl_context(verify=self._options.verify)
+        if self._options.ca_file:
+            context.load_verify_locations(self._options.ca_file)
+        return context
+
+
+async def _read_and_forget(response: httpx.Response) -> None:
+    """Read the body so that the connection can be used again, unless it is longer than any answer should be."""
+    size = 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        if size > MAX_RESPONSE_BYTES:
+            return
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """`Retry-After` in seconds. Dates, which Datadog does not send, are not understood."""
+    try:
+        return max(0.0, float(retry_after)) if retry_after else None
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""An environment's life: events, milestones, deadlines."""

@@ -1,0 +1,26 @@
+"""How long something may take: pure functions of a deadline (epoch milliseconds, as Lambda says it) and the time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Between our last act and the moment the function's timeout strikes: a scheduling delay on a throttled core, and the
+# way of `/event/next` to the platform.
+INVOKE_MARGIN_S: Final = 0.2
+# Of the 2 seconds that SHUTDOWN gives, what writing the ledger and exiting take.
+SHUTDOWN_MARGIN_S: Final = 0.2
+# A flush at the end of an invocation keeps the environment from its next one. What is not sent by then is kept, not
+# lost, so there is no reason to wait longer.
+LONGEST_FLUSH_S: Final = 5.0
+# After a failure, one short attempt tells whether the intake is back.
+PROBE_S: Final = 1.0
+
+
+def time_left(deadline_ms: int, now: float, margin_s: float) -> float:
+    """Seconds until `deadline_ms` less `margin_s`, never negative. `now` is epoch seconds."""
+    return max(0.0, deadline_ms / 1000 - now - margin_s)
+
+
+def flush_budget(left_s: float, *, probing: bool) -> float:
+    """Seconds for a flush at the end of an invocation that has `left_s` to live."""
+    return min(left_s, PROBE_S if probing else LONGEST_FLUSH_S)

@@ -1,0 +1,97 @@
+"""The loop over `/event/next`. Nothing but SHUTDOWN ends it.
+
+INVOKE: wait until the runtime is done, flush, ask for the next event. All of it within the invocation's deadline, on
+the wall clock. SHUTDOWN: take the last records, flush once more, settle the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Final, Protocol
+
+import anyio
+
+from fliptop import report
+from fliptop.clock import Clock
+from fliptop.identity import Identity
+from fliptop.lifecycle.deadline import INVOKE_MARGIN_S, SHUTDOWN_MARGIN_S, time_left
+from fliptop.lifecycle.milestones import Milestones
+from fliptop.platform.extensions_api import Event, Invoke, Shutdown
+
+# The report of the last invocation comes within 40 ms of SHUTDOWN; without one, this is how long we listen for it.
+LAST_RECORDS_S: Final = 0.3
+# A platform that has sent no telemetry at all by the first INVOKE gets this long to begin; then we stop expecting it.
+PROOF_S: Final = 1.0
+
+
+class Events(Protocol):
+    """Where events come from."""
+
+    def next(self) -> Awaitable[Event]:
+        """The next event; asking for it tells the platform that the extension is done with the one before."""
+        ...
+
+
+class Flusher(Protocol):
+    """What sends telemetry. Both take the seconds they may last; neither raises."""
+
+    def flush(self, left_s: float) -> Awaitable[None]:
+        """Send what waits, at the end of an invocation that has `left_s` left."""
+        ...
+
+    def finish(self, left_s: float) -> Awaitable[None]:
+        """Send what waits, whatever happened before: there is no later. What is left then is dropped, counted."""
+        ...
+
+
+class Lifecycle:
+    """One execution environment's life, from the first event to SHUTDOWN. `telemetry` False: no records will come."""
+
+    def __init__(self, clock: Clock, identity: Identity, milestones: Milestones, *, telemetry: bool) -> None:
+        self._clock = clock
+        self._identity = identity
+        self._milestones = milestones
+        self._telemetry = telemetry
+        self._last_request: str | None = None
+
+    async def run(self, events: Events, flusher: Flusher) -> None:
+        """Serve events until SHUTDOWN has been served."""
+        while True:
+            event = await events.next()
+            if isinstance(event, Shutdown):
+                await self._shut_down(event, flusher)
+                return
+            try:
+                await self._invocation(event, flusher)
+            except Exception as problem:  # noqa: BLE001 -- promise 1: a defect here must not cost an invocation
+                report.error(f"an invocation could not be followed ({problem!r}): its telemetry is kept for later")
+
+    async def _invocation(self, event: Invoke, flusher: Flusher) -> None:
+        report.debug(f"Invoke event {event.request_id}; deadline: {event.deadline_ms}")
+        self._last_request = event.request_id
+        self._identity.learn_arn(event.function_arn)
+        with anyio.move_on_after(self._left(event.deadline_ms, INVOKE_MARGIN_S)):
+            await self._runtime_done(event.request_id)
+        await flusher.flush(self._left(event.deadline_ms, INVOKE_MARGIN_S))
+
+    async def _runtime_done(self, request_id: str) -> None:
+        if self._telemetry and not self._milestones.proven:
+            with anyio.move_on_after(PROOF_S):
+                await self._milestones.any_record()
+            if not self._milestones.proven:
+                self._telemetry = False
+                report.warn("the platform accepted the telemetry subscription but delivers nothing")
+        # Records prove themselves: a platform that begins to deliver later is believed from then on.
+        if self._telemetry or self._milestones.proven:
+            await self._milestones.runtime_done(request_id)
+
+    async def _shut_down(self, event: Shutdown, flusher: Flusher) -> None:
+        report.debug(f"Exiting: {event.reason}, deadline: {event.deadline_ms}")
+        left = self._left(event.deadline_ms, SHUTDOWN_MARGIN_S)
+        if self._last_request is not None and self._milestones.proven:
+            with anyio.move_on_after(min(left, LAST_RECORDS_S)):
+                await self._milestones.reported(self._last_request)
+        await flusher.finish(self._left(event.deadline_ms, SHUTDOWN_MARGIN_S))
+
+    def _left(self, deadline_ms: int, margin_s: float) -> float:
+        return time_left(deadline_ms, self._clock.wall(), margin_s)

@@ -1,0 +1,1 @@
+"""Local endpoints: what functions, tracers and the platform speak to."""

@@ -1,0 +1,43 @@
+"""The inbox: bodies that a listener has accepted and nobody has read yet. Bounded, so that a listener can say no."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import anyio
+
+CEILING_BYTES: Final = 16 * 1024 * 1024
+
+
+class Inbox:
+    """First in, first out, for one reader. `put` never waits; `take` does."""
+
+    def __init__(self, ceiling: int = CEILING_BYTES) -> None:
+        self._ceiling = ceiling
+        self._bodies: deque[bytes] = deque()
+        self._size = 0
+        self._arrived = anyio.Event()
+
+    def put(self, body: bytes) -> bool:
+        """Keep `body` for the reader; False when there is no room for it."""
+        if self._size + len(body) > self._ceiling:
+            return False
+        self._bodies.append(body)
+        self._size += len(body)
+        self._arrived.set()
+        return True
+
+    async def take(self) -> bytes:
+        """The oldest body, waiting until there is one."""
+        while not self._bodies:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        body = self._bodies.popleft()
+        self._size -= len(body)
+        return body
+
+    @property
+    def empty(self) -> bool:
+        """True when everything has been taken."""
+        return not self._bodies

@@ -1,0 +1,1 @@
+"""The logs signal: records become entries, entries become sealed payloads."""

@@ -1,0 +1,1 @@
+"""Between the pipelines and the intake: sealed payloads, ceilings, retry and the ledger."""

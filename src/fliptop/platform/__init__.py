@@ -1,0 +1,1 @@
+"""What Lambda speaks: the Extensions API, the Telemetry API and its records."""

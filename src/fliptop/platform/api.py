@@ -1,0 +1,62 @@
+"""Calls to `AWS_LAMBDA_RUNTIME_API` over one blocking socket: all that the extension needs before it is ready.
+
+Plain sockets, because a concurrency library would cost more to import than the whole exchange takes. Afterwards the
+same connection, with `/event/next` pending on it, goes to the event loop (`platform.events`).
+"""
+
+from __future__ import annotations
+
+import socket
+
+from fliptop.http1 import ClientSide, ProtocolError, Request, Response
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+class Unreachable(Exception):
+    """The Runtime API did not answer: it cannot be reached, closed the connection or did not speak HTTP."""
+
+
+class RuntimeApi:
+    """One connection to the Runtime API at `address` (`host:port`, never with a scheme)."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        host, _, port = address.rpartition(":")
+        try:
+            self.socket = socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S)
+        except (OSError, ValueError) as problem:
+            raise Unreachable(f"AWS_LAMBDA_RUNTIME_API={address}: {problem}") from problem
+        # Waiting for an event has no limit: the environment may be frozen for hours in the middle of it.
+        self.socket.settimeout(None)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.protocol = ClientSide(address)
+
+    def call(self, request: Request) -> Response:
+        """Send `request` and wait for its answer, however long that takes. Raises `Unreachable`."""
+        self.send(request)
+        return self.receive()
+
+    def send(self, request: Request) -> None:
+        """Send `request` and leave its answer pending. Raises `Unreachable`."""
+        try:
+            self.socket.sendall(self.protocol.send(request))
+        except OSError as problem:
+            raise Unreachable(f"{request.method} {request.target}: {problem}") from problem
+
+    def receive(self) -> Response:
+        """Wait for the pending answer. Raises `Unreachable`."""
+        while (response := self.read()) is None:
+            pass
+        return response
+
+    def read(self) -> Response | None:
+        """Wait for some bytes of the pending answer; the answer if they complete it. Raises `Unreachable`."""
+        try:
+            return self.protocol.receive(self.socket.recv(65536))
+        except (OSError, ProtocolError) as problem:
+            raise Unreachable(f"{self.address}: {problem}") from problem
+
+    def close(self) -> None:
+        """Close the connection. A call pending on it is given up."""
+        self.socket.close()

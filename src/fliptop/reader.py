@@ -1,0 +1,67 @@
+"""Reads what the telemetry listener accepted, and tells everyone whom a record concerns."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fliptop import report
+from fliptop.identity import Identity
+from fliptop.lifecycle.milestones import Milestones
+from fliptop.listeners.inbox import Inbox
+from fliptop.logs.pipeline import LogPipeline
+from fliptop.outbox.ledger import Ledger
+from fliptop.platform.telemetry import Record, Unreadable, parse
+
+TELEMETRY: Final = "telemetry"
+
+
+class TelemetryReader:
+    """The one reader of the inbox. The order matters: logs before milestones, so that a flush which a milestone sets
+    off finds the lines that came before it.
+    """
+
+    def __init__(
+        self, inbox: Inbox, logs: LogPipeline, milestones: Milestones, identity: Identity, ledger: Ledger
+    ) -> None:
+        self._inbox = inbox
+        self._logs = logs
+        self._milestones = milestones
+        self._identity = identity
+        self._ledger = ledger
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            self.read(await self._inbox.take())
+
+    def read(self, body: bytes) -> None:
+        """Take one delivery apart. A record that cannot be used is counted, and costs no other."""
+        for record in parse(body):
+            try:
+                self._take(record)
+            except Exception as problem:  # noqa: BLE001 -- promise 1: one record never takes its neighbours with it
+                self._refuse(f"{record!r:.100}: {problem!r}", "defect")
+
+    def _take(self, record: Record | Unreadable) -> None:
+        if isinstance(record, Unreadable):
+            self._refuse(record.reason, "unreadable")
+            return
+        if record.type == "platform.initStart":
+            self._identity.learn_runtime(record.text("runtimeVersion") or "")
+        elif record.type == "platform.logsDropped":
+            self._count_upstream_loss(record)
+        try:
+            self._logs.take(record)
+        finally:  # whatever a log line does, the lifecycle must hear that the runtime is done
+            self._milestones.take(record)
+
+    def _count_upstream_loss(self, record: Record) -> None:
+        records = int(record.number("droppedRecords") or 0)
+        self._ledger.accept(TELEMETRY, records)
+        self._ledger.drop(TELEMETRY, records, "dropped_by_lambda")
+        report.warn(f"Lambda dropped {records} telemetry records before they reached us: {record.text('reason')}")
+
+    def _refuse(self, what: str, reason: str) -> None:
+        self._ledger.accept(TELEMETRY)
+        self._ledger.drop(TELEMETRY, 1, reason)
+        report.debug(f"a telemetry record was refused ({reason}): {what}")

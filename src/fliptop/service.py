@@ -1,0 +1,107 @@
+"""The extension at work: one event loop, a few tasks, and the way of a record from socket to intake.
+
+listener ─► inbox ─► reader ─┬─► logs pipeline ─► outbox ─► intake
+                             └─► milestones ─► lifecycle ── when and how long ──┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import anyio
+
+from fliptop import report
+from fliptop.clock import Clock
+from fliptop.flusher import TelemetryFlusher, log_ledger
+from fliptop.identity import Identity
+from fliptop.intake.client import ClientOptions, IntakeClient
+from fliptop.lifecycle.loop import Lifecycle
+from fliptop.lifecycle.milestones import Milestones
+from fliptop.lifecycle.standin import StandIn
+from fliptop.listeners.http import serve as serve_http
+from fliptop.listeners.inbox import Inbox
+from fliptop.listeners.telemetry import telemetry_handler
+from fliptop.logs.pipeline import LogOptions, LogPipeline
+from fliptop.logs.rules import Rule, compile_rule
+from fliptop.outbox.breaker import Breaker
+from fliptop.outbox.ledger import Ledger
+from fliptop.outbox.outbox import Outbox
+from fliptop.platform.events import EventStream
+from fliptop.platform.ready import Handover
+from fliptop.reader import TelemetryReader
+from fliptop.settings.model import Settings, effective, load
+
+# A task that dies is started again; one that keeps dying is switched off, and the loop over /event/next goes on.
+MAX_DEATHS: Final = 5
+RESTART_PAUSE_S: Final = 0.1
+
+
+async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandIn, clock: Clock) -> None:
+    """Relieve `stand_in` as soon as everything runs, then run until SHUTDOWN has been served."""
+    settings = _settings(handover, environ)
+    ledger, inbox, milestones = Ledger(), Inbox(), Milestones()
+    identity = Identity(environ, handover.registration.account_id, settings.all_tags)
+    logs = LogPipeline(_log_options(settings), identity, ledger, clock)
+    breaker = Breaker(clock)
+    flusher = TelemetryFlusher(logs, Outbox(ledger, breaker), _client(settings, clock), breaker)
+    reader = TelemetryReader(inbox, logs, milestones, identity, ledger)
+    lifecycle = Lifecycle(clock, identity, milestones, telemetry=handover.telemetry is not None)
+    async with anyio.create_task_group() as tasks:
+        if (listening := handover.telemetry) is not None:
+            handler = telemetry_handler(inbox)
+            tasks.start_soon(supervise, "telemetry listener", lambda: serve_http(listening.dup(), handler))
+        tasks.start_soon(supervise, "telemetry reader", reader.run)
+        events = EventStream(handover.api, handover.registration.identifier, stand_in.relieve())
+        await lifecycle.run(events, flusher)
+        tasks.cancel_scope.cancel()
+    log_ledger(ledger)
+
+
+async def supervise(name: str, task: Callable[[], Awaitable[None]]) -> None:
+    """Run `task` again whenever it dies, `MAX_DEATHS` times at most. Only cancellation passes through."""
+    for death in range(1, MAX_DEATHS + 1):
+        try:
+            await task()
+        except Exception as problem:  # noqa: BLE001 -- promise 1: whatever breaks is contained here
+            report.error(f"the {name} died ({problem!r}), {MAX_DEATHS - death} restarts left")
+            await anyio.sleep(RESTART_PAUSE_S * 2**death)
+        else:
+            return
+    report.error(f"the {name} is switched off: what it would have collected is lost")
+
+
+def _settings(handover: Handover, environ: Mapping[str, str]) -> Settings:
+    settings, complaints = load(environ)
+    report.set_level(settings.log_level)
+    for complaint in (*handover.warnings, *complaints):
+        report.warn(complaint)
+    report.debug(f"effective configuration: {effective(settings)}")
+    return settings
+
+
+def _log_options(settings: Settings) -> LogOptions:
+    rules: list[Rule] = []
+    for definition in settings.logs_config_processing_rules:
+        try:
+            rules.append(compile_rule(definition))
+        except ValueError as problem:
+            report.error(f"{problem}: the rule is ignored")
+    return LogOptions(
+        settings.logs_wanted, settings.service.lower(), settings.logs_url, settings.logs_compression, tuple(rules)
+    )
+
+
+def _client(settings: Settings, clock: Clock) -> IntakeClient | None:
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    if not key:
+        report.error("no API key: telemetry is discarded. Set DD_API_KEY to the key of your Datadog organization")
+        return None
+    options = ClientOptions(
+        key,
+        settings.flush_timeout,
+        settings.proxy_https,
+        settings.tls_cert_file,
+        verify=not settings.skip_ssl_validation,
+    )
+    return IntakeClient(options, clock)

@@ -1,0 +1,71 @@
+"""How the values that people write become values of a type. Source: extension-behaviour, 1.2 and 1.3."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def boolean(value: Any) -> bool:
+    """`true`/`false`, `1`/`0`, `yes`/`no`, `on`/`off`, `t`/`f` in any case, and YAML's own booleans."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in {"true", "1", "1.0", "yes", "on", "t"}:
+        return True
+    if word in {"false", "0", "0.0", "no", "off", "f"}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def text(value: Any) -> str:
+    """A scalar as it was written. YAML numbers are taken for what they look like."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("expected text")
+    return str(value).strip()
+
+
+def tags(value: Any) -> dict[str, str]:
+    """`k:v,k:v` (commas or spaces), or a list of `k:v`. A piece without a key or a value is left out."""
+    pieces = value if isinstance(value, list) else text(value).replace(",", " ").split()
+    pairs = (str(piece).partition(":") for piece in pieces)
+    return {key.strip(): found.strip() for key, _, found in pairs if key.strip() and found.strip()}
+
+
+def json_list(value: Any) -> list[Any]:
+    """A list, or the JSON text of one (the only way to write it in an environment variable)."""
+    if isinstance(value, list):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, TypeError):
+        parsed = None
+    if not isinstance(parsed, list):
+        raise ValueError("expected a JSON array")
+    return parsed
+
+
+def base_url(value: Any) -> str:
+    """A URL prefix without trailing slashes; `https://` is assumed when no scheme is written."""
+    written = text(value).rstrip("/")
+    url = written if written.startswith(("http://", "https://")) else f"https://{written}"
+    host = url.split("://", 1)[1]
+    if not host or any(character.isspace() or ord(character) < 32 for character in host):
+        raise ValueError("expected a URL such as https://host:port")
+    return url
+
+
+def site(value: Any) -> str:
+    """A Datadog site such as `datadoghq.eu`: letters, digits, dots, dashes, with a port where a test needs one."""
+    written = text(value)
+    if not written or not all(character.isalnum() or character in "._:-" for character in written):
+        raise ValueError("expected a host name such as datadoghq.com")
+    return written
+
+
+def api_key(value: Any) -> str:
+    """An API key, cleaned of the spaces and newlines that secrets stores leave around it."""
+    key = text(value).replace(" ", "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise ValueError("expected printable characters")
+    return key

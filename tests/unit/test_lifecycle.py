@@ -1,0 +1,178 @@
+"""The loop over events, without sockets: events and records are fed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+
+from fliptop.identity import Identity
+from fliptop.lifecycle import loop
+from fliptop.lifecycle.deadline import LONGEST_FLUSH_S, PROBE_S, flush_budget, time_left
+from fliptop.lifecycle.loop import Lifecycle
+from fliptop.lifecycle.milestones import Milestones
+from fliptop.platform.extensions_api import Event, Invoke, Shutdown
+from fliptop.platform.telemetry import Record
+from tests.conftest import MovedClock
+
+pytestmark = pytest.mark.anyio
+
+ARN = "arn:aws:lambda:eu-west-1:111122223333:function:f:live"
+
+
+def done(request_id: str) -> Record:
+    return Record("platform.runtimeDone", 1, {"requestId": request_id, "status": "success"})
+
+
+class Script:
+    """Events that come one after the other; what happens while each is asked for can be scripted."""
+
+    def __init__(self, *events: Event, before: Callable[[int], Awaitable[None]] | None = None) -> None:
+        self.events = list(events)
+        self.asked = 0
+        self.before = before
+
+    async def next(self) -> Event:
+        self.asked += 1
+        if self.before:
+            await self.before(self.asked)
+        return self.events.pop(0)
+
+
+class Flushes:
+    """Remembers each flush and how long it might have taken."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.budgets: list[float] = []
+        self.finished: list[float] = []
+        self.fail = fail
+
+    async def flush(self, left_s: float) -> None:
+        self.budgets.append(left_s)
+        if self.fail:
+            raise RuntimeError("a defect")
+
+    async def finish(self, left_s: float) -> None:
+        self.finished.append(left_s)
+
+
+@pytest.fixture
+def milestones() -> Milestones:
+    return Milestones()
+
+
+def life(clock: MovedClock, milestones: Milestones, *, telemetry: bool = True) -> Lifecycle:
+    return Lifecycle(clock, Identity({}, None, {}), milestones, telemetry=telemetry)
+
+
+def invoke(clock: MovedClock, request_id: str = "r1", seconds: float = 3.0) -> Invoke:
+    return Invoke(request_id, round((clock.now + seconds) * 1000), ARN)
+
+
+def shutdown(clock: MovedClock, seconds: float = 2.0) -> Shutdown:
+    return Shutdown("spindown", round((clock.now + seconds) * 1000))
+
+
+async def test_the_next_event_is_asked_for_after_the_runtime_is_done_and_a_flush(
+    clock: MovedClock, milestones: Milestones
+) -> None:
+    flushes = Flushes()
+    milestones.take(done("other"))
+
+    async def before(asked: int) -> None:
+        assert len(flushes.budgets) == asked - 1
+
+    async with anyio.create_task_group() as tasks:
+        script = Script(invoke(clock, "r1"), invoke(clock, "r2"), shutdown(clock), before=before)
+        tasks.start_soon(life(clock, milestones).run, script, flushes)
+        await anyio.wait_all_tasks_blocked()
+        assert flushes.budgets == []
+        milestones.take(done("r1"))
+        await anyio.wait_all_tasks_blocked()
+        assert (len(flushes.budgets), script.asked) == (1, 2)
+        milestones.take(done("r2"))
+    assert flushes.budgets == [pytest.approx(2.8), pytest.approx(2.8)]
+    assert flushes.finished == [pytest.approx(1.8)]
+
+
+async def test_runtime_done_that_came_before_we_waited_counts(clock: MovedClock, milestones: Milestones) -> None:
+    milestones.take(done("r1"))
+    with anyio.fail_after(1):
+        await life(clock, milestones).run(Script(invoke(clock), shutdown(clock)), Flushes())
+
+
+async def test_a_report_says_that_the_runtime_is_done_too(clock: MovedClock, milestones: Milestones) -> None:
+    milestones.take(Record("platform.report", 1, {"requestId": "r1"}))
+    with anyio.fail_after(1):
+        await life(clock, milestones).run(Script(invoke(clock), shutdown(clock)), Flushes())
+
+
+async def test_without_runtime_done_the_deadline_ends_the_wait(clock: MovedClock, milestones: Milestones) -> None:
+    milestones.take(done("other"))
+    script, flushes = Script(invoke(clock, seconds=0.25), shutdown(clock)), Flushes()
+    with anyio.fail_after(5):
+        await life(clock, milestones).run(script, flushes)
+    assert (script.asked, len(flushes.budgets)) == (2, 1)
+
+
+async def test_an_invocation_without_a_deadline_holds_nothing_up(clock: MovedClock, milestones: Milestones) -> None:
+    milestones.take(done("other"))
+    flushes = Flushes()
+    with anyio.fail_after(1):
+        await life(clock, milestones).run(Script(Invoke("r1", 0, ""), shutdown(clock)), flushes)
+    assert flushes.budgets == [0.0]
+
+
+async def test_a_platform_that_delivers_nothing_is_found_out_once(
+    clock: MovedClock, milestones: Milestones, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "PROOF_S", 0.01)
+    script = Script(invoke(clock, "r1", 600), invoke(clock, "r2", 600), shutdown(clock))
+    with anyio.fail_after(5):
+        await life(clock, milestones).run(script, Flushes())
+    assert len(said) == 1
+    assert "delivers nothing" in said[0]
+
+
+async def test_without_telemetry_nothing_is_waited_for(clock: MovedClock, milestones: Milestones) -> None:
+    with anyio.fail_after(1):
+        script = Script(invoke(clock, "r1", 600), shutdown(clock))
+        await life(clock, milestones, telemetry=False).run(script, Flushes())
+
+
+async def test_a_defect_in_an_invocation_does_not_end_the_loop(
+    clock: MovedClock, milestones: Milestones, said: list[str]
+) -> None:
+    milestones.take(done("r1"))
+    milestones.take(done("r2"))
+    script, flushes = Script(invoke(clock, "r1"), invoke(clock, "r2"), shutdown(clock)), Flushes(fail=True)
+    await life(clock, milestones).run(script, flushes)
+    assert (len(flushes.budgets), len(flushes.finished), len(said)) == (2, 1, 2)
+
+
+async def test_shutdown_waits_a_moment_for_the_last_report(
+    clock: MovedClock, milestones: Milestones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LAST_RECORDS_S", 30)
+    milestones.take(done("r1"))
+    flushes = Flushes()
+    async with anyio.create_task_group() as tasks:
+        script = Script(invoke(clock, "r1"), shutdown(clock, 60))
+        tasks.start_soon(life(clock, milestones).run, script, flushes)
+        await anyio.wait_all_tasks_blocked()
+        assert flushes.finished == []
+        milestones.take(Record("platform.report", 1, {"requestId": "r1"}))
+    assert len(flushes.finished) == 1
+
+
+def test_time_left_is_measured_on_the_wall_clock_and_never_negative() -> None:
+    assert time_left(10_000, 7.0, 0.5) == pytest.approx(2.5)
+    assert time_left(10_000, 20.0, 0.5) == 0.0
+    assert time_left(0, 7.0, 0.0) == 0.0
+
+
+def test_a_flush_gets_what_is_left_and_never_more_than_is_sensible() -> None:
+    assert flush_budget(900, probing=False) == LONGEST_FLUSH_S
+    assert flush_budget(900, probing=True) == PROBE_S
+    assert flush_budget(0.3, probing=True) == pytest.approx(0.3)

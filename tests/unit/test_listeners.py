@@ -1,0 +1,88 @@
+"""The telemetry listener on a real socket: it only accepts, and whatever a client does costs that client alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio.abc import SocketStream
+
+from fliptop.http1 import Request, Response
+from fliptop.listeners.http import Limits, serve
+from fliptop.listeners.inbox import Inbox
+from fliptop.listeners.telemetry import telemetry_handler
+
+pytestmark = pytest.mark.anyio
+POST = b"POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 2\r\n\r\n[]"
+
+
+@asynccontextmanager
+async def listening(inbox: Inbox, limits: Limits | None = None) -> AsyncIterator[int]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, listener.dup(), telemetry_handler(inbox), limits)
+            yield listener.getsockname()[1]
+            tasks.cancel_scope.cancel()
+
+
+async def exchange(stream: SocketStream, data: bytes = POST) -> bytes:
+    await stream.send(data)
+    return await stream.receive()
+
+
+async def test_a_delivery_is_kept_and_answered() -> None:
+    inbox = Inbox()
+    async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        for _ in range(3):
+            assert (await exchange(stream)).startswith(b"HTTP/1.1 200")
+    assert [await inbox.take() for _ in range(3)] == [b"[]"] * 3
+    assert inbox.empty
+
+
+async def test_a_full_inbox_asks_for_the_same_again() -> None:
+    inbox = Inbox(ceiling=3)
+    async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        assert (await exchange(stream)).startswith(b"HTTP/1.1 200")
+        assert (await exchange(stream)).startswith(b"HTTP/1.1 503")
+        await inbox.take()
+        assert (await exchange(stream)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", POST[:-1]])
+async def test_a_client_that_misbehaves_costs_its_own_connection(nonsense: bytes) -> None:
+    inbox = Inbox()
+    async with listening(inbox) as port:
+        async with await anyio.connect_tcp("127.0.0.1", port) as bad:
+            await bad.send(nonsense)
+            await bad.send_eof()
+            with pytest.raises(anyio.EndOfStream):
+                await bad.receive()
+        async with await anyio.connect_tcp("127.0.0.1", port) as good:
+            assert (await exchange(good)).startswith(b"HTTP/1.1 200")
+
+
+async def test_over_the_ceiling_a_connection_waits_for_its_turn() -> None:
+    inbox = Inbox()
+    async with listening(inbox, Limits(connections=1)) as port:
+        first = await anyio.connect_tcp("127.0.0.1", port)
+        assert (await exchange(first)).startswith(b"HTTP/1.1 200")
+        async with await anyio.connect_tcp("127.0.0.1", port) as second:
+            await second.send(POST)
+            await anyio.wait_all_tasks_blocked()
+            with anyio.move_on_after(0.05) as waited:
+                await second.receive()
+            assert waited.cancelled_caught
+            await first.aclose()
+            assert (await second.receive()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("method", "status"), [("POST", 200), ("PUT", 200), ("GET", 405), ("DELETE", 405)])
+def test_every_path_is_served_for_deliveries_only(method: str, status: int) -> None:
+    answer = telemetry_handler(Inbox())(Request(method, "/any/path"))
+    assert answer.status == status
+    assert answer == Response(200) or answer.header("allow") == "POST, PUT"

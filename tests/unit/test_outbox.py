@@ -1,0 +1,188 @@
+"""The outbox, the verdicts, the breaker and the ledger."""
+
+from __future__ import annotations
+
+import random
+
+import anyio
+import pytest
+
+from fliptop.outbox.breaker import LONGEST_PAUSE_S, Breaker
+from fliptop.outbox.ledger import Ledger
+from fliptop.outbox.outbox import Outbox
+from fliptop.outbox.payload import Payload
+from fliptop.outbox.verdict import Answer, fate
+from tests.conftest import MovedClock
+
+pytestmark = pytest.mark.anyio
+
+
+class Intake:
+    """Answers what it is told to, in order, and remembers what it was sent."""
+
+    def __init__(self, *statuses: int | None) -> None:
+        self.answers = [Answer(status, problem="" if status else "ConnectError") for status in statuses]
+        self.sent: list[Payload] = []
+
+    async def send(self, payload: Payload) -> Answer:
+        self.sent.append(payload)
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def breaker(clock: MovedClock) -> Breaker:
+    return Breaker(clock, random.Random(7))
+
+
+@pytest.fixture
+def outbox(ledger: Ledger, breaker: Breaker) -> Outbox:
+    return Outbox(ledger, breaker, ceiling=100)
+
+
+def put(outbox: Outbox, ledger: Ledger, *numbers: int, size: int = 10) -> list[Payload]:
+    payloads = [Payload(number, "logs", 3, "https://intake", (), b"x" * size) for number in numbers]
+    for payload in payloads:
+        ledger.accept("logs", 3)
+        outbox.put(payload)
+    return payloads
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (200, "delivered"),
+        (202, "delivered"),
+        (400, "dropped"),
+        (401, "dropped"),
+        (403, "dropped"),
+        (404, "dropped"),
+        (413, "dropped"),
+        (408, "retry"),
+        (429, "retry"),
+        (500, "retry"),
+        (503, "retry"),
+        (None, "retry"),
+        (301, "dropped"),
+    ],
+)
+def test_the_fate_of_a_payload(status: int | None, expected: str) -> None:
+    assert fate(Answer(status)) == expected
+
+
+async def test_delivered_in_order_and_booked(outbox: Outbox, ledger: Ledger) -> None:
+    payloads = put(outbox, ledger, 1, 2)
+    intake = Intake(202, 200)
+    await outbox.flush(intake.send)
+    assert intake.sent == payloads
+    assert (ledger.delivered("logs"), ledger.pending("logs"), outbox.items) == (6, 0, 0)
+
+
+@pytest.mark.parametrize("status", [None, 408, 429, 500, 503])
+async def test_a_failure_keeps_everything_and_the_retry_sends_the_same_bytes(
+    outbox: Outbox, ledger: Ledger, breaker: Breaker, said: list[str], status: int | None
+) -> None:
+    first, second = put(outbox, ledger, 1, 2)
+    failing = Intake(status)
+    await outbox.flush(failing.send)
+    assert (failing.sent, ledger.pending("logs"), breaker.open) == ([first], 6, True)
+    working = Intake(202, 202)
+    await outbox.flush(working.send)
+    assert working.sent == [first, second]
+    assert working.sent[0] is first
+    assert (ledger.delivered("logs"), breaker.open) == (6, False)
+    assert len(said) == 1
+    assert "kept for later" in said[0]
+
+
+async def test_a_refused_payload_costs_no_other(outbox: Outbox, ledger: Ledger, said: list[str]) -> None:
+    put(outbox, ledger, 1, 2)
+    await outbox.flush(Intake(413, 202).send)
+    assert ledger.summary()["logs"] == {"accepted": 6, "delivered": 3, "pending": 0, "dropped": {"http_413": 3}}
+    assert "HTTP 413" in said[0]
+
+
+async def test_a_refused_key_is_said_once_and_everything_is_drained(
+    outbox: Outbox, ledger: Ledger, said: list[str]
+) -> None:
+    for number in (1, 3):
+        put(outbox, ledger, number, number + 1)
+        intake = Intake(403)
+        await outbox.flush(intake.send)
+        assert len(intake.sent) == 1
+    assert ledger.summary()["logs"]["dropped"] == {"http_403": 12}
+    assert len(said) == 1
+    assert "Please verify that your API key is valid" in said[0]
+
+
+async def test_over_the_ceiling_the_oldest_are_dropped_and_counted(outbox: Outbox, ledger: Ledger) -> None:
+    put(outbox, ledger, 1, 2, 3, size=40)
+    assert outbox.size == 80
+    assert ledger.summary()["logs"]["dropped"] == {"outbox_full": 3}
+    intake = Intake(202, 202)
+    await outbox.flush(intake.send)
+    assert [payload.number for payload in intake.sent] == [2, 3]
+
+
+async def test_a_flush_that_is_cut_short_loses_nothing(outbox: Outbox, ledger: Ledger, breaker: Breaker) -> None:
+    (payload,) = put(outbox, ledger, 1)
+
+    async def black_hole(_: Payload) -> Answer:
+        await anyio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    with anyio.move_on_after(0.01):
+        await outbox.flush(black_hole)
+    assert (ledger.pending("logs"), breaker.open) == (3, True)
+    intake = Intake(202)
+    await outbox.flush(intake.send)
+    assert intake.sent == [payload]
+
+
+def test_what_shutdown_leaves_is_counted(outbox: Outbox, ledger: Ledger) -> None:
+    put(outbox, ledger, 1, 2)
+    outbox.drop_all("shutdown")
+    assert ledger.summary()["logs"]["dropped"] == {"shutdown": 6}
+
+
+def test_the_ledger_refuses_to_settle_what_was_never_accepted(ledger: Ledger) -> None:
+    ledger.accept("logs", 2)
+    with pytest.raises(ValueError, match="only 2 are pending"):
+        ledger.deliver("logs", 3)
+    with pytest.raises(ValueError, match="only 2 are pending"):
+        ledger.drop("logs", 3, "why")
+
+
+def test_the_breaker_waits_longer_each_time_and_forgets_at_the_first_success(
+    breaker: Breaker, clock: MovedClock
+) -> None:
+    pauses = []
+    for _ in range(9):
+        breaker.failed()
+        began = clock.now
+        while breaker.open:
+            clock.advance(0.25)
+        assert breaker.probing
+        pauses.append(clock.now - began)
+    assert pauses[0] <= 1.25
+    assert all(later >= earlier * 0.99 for earlier, later in zip(pauses[::2], pauses[2::2], strict=False))
+    assert LONGEST_PAUSE_S / 2 <= pauses[-1] <= LONGEST_PAUSE_S + 0.25
+    breaker.succeeded()
+    assert not breaker.open
+    assert not breaker.probing
+
+
+def test_retry_after_is_honoured_up_to_a_minute(breaker: Breaker, clock: MovedClock) -> None:
+    breaker.failed(retry_after_s=30)
+    clock.advance(29)
+    assert breaker.open
+    clock.advance(2)
+    assert not breaker.open
+    breaker.failed(retry_after_s=86400)
+    clock.advance(61)
+    assert not breaker.open
+
+
+def test_a_freeze_counts_as_waiting(breaker: Breaker, clock: MovedClock) -> None:
+    breaker.failed()
+    clock.advance(3600)
+    assert breaker.probing

@@ -1,0 +1,174 @@
+"""Ready first: what the extension does with plain sockets before anything is loaded, and its last line of defence."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from fliptop.http1 import Response
+from fliptop.lifecycle import bare
+from fliptop.lifecycle.standin import Watch
+from fliptop.platform import extensions_api, ready
+from fliptop.platform.api import RuntimeApi, Unreachable
+from fliptop.platform.events import EventStream
+from fliptop.platform.extensions_api import Event, Refused, Shutdown
+from tests.unit.runtime_api import HANG_UP, OK, REGISTERED, SHUTDOWN, ScriptedApi
+
+
+@pytest.fixture(autouse=True)
+def free_telemetry_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setattr(ready, "TELEMETRY_PORT", port)
+    yield port
+
+
+def close(handover: ready.Handover) -> None:
+    handover.api.close()
+    if handover.telemetry is not None:
+        handover.telemetry.close()
+
+
+def become_ready(api: ScriptedApi, **environ: str) -> ready.Handover:
+    return ready.become_ready({"AWS_LAMBDA_RUNTIME_API": api.address, **environ}, "datadog-agent")
+
+
+def test_listen_register_subscribe_and_ask_for_the_first_event(free_telemetry_port: int) -> None:
+    with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        assert handover.api.receive() == Response(
+            200, SHUTDOWN.body, headers=(("content-length", str(len(SHUTDOWN.body))),)
+        )
+        with socket.create_connection(("127.0.0.1", free_telemetry_port), timeout=1):
+            pass
+        close(handover)
+    assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register", "telemetry", "next"]
+    assert json.loads(api.requests[1].body)["destination"]["URI"].endswith(f":{free_telemetry_port}/")
+    assert handover.warnings == ()
+    assert handover.registration.account_id == "111122223333"
+
+
+@pytest.mark.parametrize(
+    ("answer", "warning"),
+    [
+        (Response(202, b'{"errorType":"Telemetry.NotSupported"}'), "has no telemetry"),
+        (Response(404), "has no telemetry"),
+        (Response(403, b'{"errorType":"Telemetry.SubscriptionClosed"}'), "refused the telemetry subscription"),
+        (Response(500), "refused the telemetry subscription"),
+    ],
+)
+def test_without_a_subscription_it_runs_without_telemetry(answer: Response, warning: str) -> None:
+    with ScriptedApi([REGISTERED, answer, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        assert handover.telemetry is None
+        assert warning in handover.warnings[0]
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
+def test_a_port_in_use_is_named_and_costs_only_its_listener(free_telemetry_port: int) -> None:
+    with socket.create_server(("0.0.0.0", free_telemetry_port)), ScriptedApi([REGISTERED, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        assert handover.telemetry is None
+        assert f"port {free_telemetry_port} cannot be listened on" in handover.warnings[0]
+        assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register"]
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
+def test_a_refused_registration_is_the_end() -> None:
+    with (
+        ScriptedApi([Response(403, b'{"errorType":"Extension.RegistrationClosed"}')]) as api,
+        pytest.raises(Refused, match=r"RegistrationClosed"),
+    ):
+        become_ready(api)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:port"])
+def test_an_api_that_cannot_be_reached_is_named(address: str) -> None:
+    with pytest.raises(Unreachable, match=address):
+        ready.become_ready({"AWS_LAMBDA_RUNTIME_API": address}, "datadog-agent")
+
+
+def test_an_api_that_hangs_up_is_unreachable() -> None:
+    with ScriptedApi([HANG_UP]) as api, pytest.raises(Unreachable, match="closed"):
+        become_ready(api)
+
+
+@pytest.mark.parametrize(
+    ("environ", "types"),
+    [
+        ({}, ready.ALL_TYPES),
+        ({"DD_LOGS_ENABLED": "FALSE"}, ("platform",)),
+        ({"datadog_serverless_logs_enabled": "0"}, ("platform",)),
+        ({"DD_LOGS_ENABLED": "false", "DD_SERVERLESS_LOGS_ENABLED": "true"}, ready.ALL_TYPES),
+        ({"DD_LOGS_ENABLED": "false", "DATADOG_LOGS_ENABLED": "true"}, ("platform",)),
+    ],
+)
+def test_logs_switched_off_are_not_subscribed_to(environ: dict[str, str], types: tuple[str, ...]) -> None:
+    assert ready.telemetry_types(environ) == types
+
+
+def test_the_name_is_that_of_the_file_lambda_started() -> None:
+    assert ready.extension_name({"FLIPTOP_NAME": "datadog-agent"}, "/opt/fliptop/fliptop") == "datadog-agent"
+    assert ready.extension_name({}, "/opt/extensions/datadog-agent") == "datadog-agent"
+
+
+def test_becoming_ready_loads_nothing_heavy() -> None:
+    """What Lambda waits for must not wait for a concurrency library, TLS, pydantic or httpx."""
+    heavy = {"anyio", "asyncio", "httpx", "httpcore", "ssl", "pydantic", "pydantic_settings", "orjson", "yaml"}
+    program = "import sys, fliptop.boot; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True).stdout
+    assert heavy.isdisjoint(loaded.split())
+    assert "fliptop.platform.ready" in loaded.split()
+
+
+def pending(api: ScriptedApi) -> RuntimeApi:
+    handed_over = RuntimeApi(api.address)
+    handed_over.send(extensions_api.next_event("id-1"))
+    return handed_over
+
+
+def event_stream(api: ScriptedApi) -> EventStream:
+    return EventStream(pending(api), "id-1", Watch())
+
+
+def test_the_pending_event_arrives_and_more_are_asked_for_on_the_same_connection() -> None:
+    async def two_events() -> list[Event]:
+        events = event_stream(api)
+        got = [await events.next(), await events.next()]
+        await events._disconnect()
+        return got
+
+    with ScriptedApi([SHUTDOWN, SHUTDOWN]) as api:
+        assert anyio.run(two_events) == [Shutdown("spindown", 0)] * 2
+        assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize("trouble", [HANG_UP, Response(403, b"{}"), Response(500), Response(200, b"not an event")])
+def test_nothing_ends_the_wait_for_an_event(trouble: Response, said: list[str]) -> None:
+    async def one_event() -> Event:
+        events = event_stream(api)
+        got = await events.next()
+        await events._disconnect()
+        return got
+
+    with ScriptedApi([trouble, SHUTDOWN]) as api:
+        assert anyio.run(one_event) == Shutdown("spindown", 0)
+    assert len(said) == 1
+    assert "trying again" in said[0]
+
+
+def test_the_last_line_of_defence_answers_until_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bare, "PAUSE_S", 0.01)
+    invoke = Response(200, b'{"eventType":"INVOKE","requestId":"r"}')
+    with ScriptedApi([invoke, invoke, HANG_UP, Response(500), invoke, SHUTDOWN]) as api:
+        bare.keep_alive(api.address, "id-1")
+        assert len(api.requests) == 6
