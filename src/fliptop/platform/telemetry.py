@@ -55,8 +55,12 @@ def parse(body: bytes) -> Iterator[Record | Unreadable]:
     try:
         events = orjson.loads(body)
     except orjson.JSONDecodeError:
-        yield from _salvage(body.decode("utf-8", "replace"))
-        return
+        text = body.decode("utf-8", "replace")
+        try:
+            events = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            yield from _salvage(text)
+            return
     for event in events if isinstance(events, list) else [events]:
         yield _record(event)
 

@@ -1,0 +1,15 @@
+/* The release build reads no variable of these names: each is the constant beside it. */
+#ifndef FLIPTOP_TESTING_H
+#define FLIPTOP_TESTING_H
+
+#ifdef FLIPTOP_TESTING
+#include <stdlib.h>
+#define FOR_TESTS(name, otherwise) (getenv(name) ? getenv(name) : (otherwise))
+#else
+#define FOR_TESTS(name, otherwise) (otherwise)
+#endif
+
+#define LIBC_ROOT FOR_TESTS("FLIPTOP_TEST_LIBC_ROOT", "")
+#define STATSD_PORT FOR_TESTS("FLIPTOP_TEST_STATSD_PORT", "8125")
+
+#endif

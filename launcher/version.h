@@ -1,0 +1,4 @@
+/* The build gives the version of the layer. */
+#ifndef VERSION
+#define VERSION "0.0.0+unknown"
+#endif
