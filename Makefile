@@ -1,0 +1,60 @@
+# Every task is one command. Plain `make` lists them. Nothing needs to be set up first.
+
+PYTHON ?= python3
+VENV := .venv/bin
+READY := .venv/.complete
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types launcher layer bench fuzz gates lock clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+demo: setup launcher-native  ## a real function, the extension and its launcher, the simulated Lambda, what Datadog gets
+	@$(VENV)/python build/layer.py --source
+	@$(VENV)/fliptop-lab demo $(ARGS)
+
+test: setup launcher-native check launcher-sanitized  ## lint, types and every test that takes seconds (about three minutes)
+	@$(VENV)/pytest -m "not slow and not frozen" $(ARGS)
+
+setup: $(READY)  ## the virtual environment that everything runs in (done by every other task when needed)
+
+$(READY): requirements.lock pyproject.toml build/environment.py
+	@$(PYTHON) build/environment.py
+
+check: lint types  ## lint and types only
+
+lint: setup
+	@$(VENV)/ruff check . && $(VENV)/ruff format --check .
+
+types: setup
+	@$(VENV)/mypy
+
+launcher: setup  ## dist/launcher/<arch>/datadog-agent for x86_64 and aarch64
+	@$(VENV)/python build/launcher.py --arch all
+
+.PHONY: launcher-native launcher-sanitized
+launcher-sanitized: setup
+	@$(VENV)/python build/launcher.py --flavour sanitized
+
+launcher-native: setup
+	@$(VENV)/python build/launcher.py --arch native
+
+layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen extension, manifest; checked
+	@$(VENV)/python build/layer.py
+
+bench: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
+	@$(VENV)/fliptop-lab bench $(ARGS)
+
+fuzz: setup  ## fuzz the launcher's scanners (needs clang; ARGS="--seconds 60")
+	@$(VENV)/python build/fuzz.py $(ARGS)
+
+gates: setup launcher-native  ## instruction counts against launcher/budget.json (needs valgrind)
+	@$(VENV)/python build/instructions.py
+
+lock: setup  ## write the locks anew from pyproject.toml (ARGS=--upgrade for newer versions)
+	@$(VENV)/python build/lock.py $(ARGS)
+
+clean:  ## remove what was built, but not what was downloaded
+	rm -rf dist .cache/lab .pytest_cache .mypy_cache .ruff_cache .hypothesis
