@@ -17,7 +17,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / ".complete"
-INPUTS = ("requirements.lock", "pyproject.toml", "build/environment.py")
 OLDEST = (3, 11)
 
 
@@ -26,17 +25,23 @@ def main() -> int:
         print(f"fliptop needs Python {'.'.join(map(str, OLDEST))} or newer; this is {sys.version.split()[0]}.")
         print("Fix: install a newer Python and run `make PYTHON=/path/to/python3 …`.")
         return 1
-    wanted = _digest()
-    if STAMP.is_file() and STAMP.read_text() == wanted:
-        STAMP.touch()
-        return 0
-    print(f"setting up {VENV.relative_to(ROOT)} with Python {sys.version.split()[0]} (once; about a minute)", flush=True)
+    packages = _digest("requirements.lock", "build/environment.py")
+    wanted = f"{packages} {_digest('pyproject.toml')}"
+    found = STAMP.read_text() if STAMP.is_file() else ""
+    if found.split(" ")[0] != packages:
+        _make()
+    if found != wanted:
+        _pip("--editable", str(ROOT))
+    STAMP.write_text(wanted)
+    return 0
+
+
+def _make() -> None:
+    version = sys.version.split()[0]
+    print(f"setting up {VENV.relative_to(ROOT)} with Python {version} (once; about a minute)", flush=True)
     # No ensurepip: Debian ships it separately. The pip that is here can install into another environment.
     venv.EnvBuilder(clear=True, symlinks=True, with_pip=False).create(VENV)
     _pip("--require-hashes", "--only-binary", ":all:", "-r", str(ROOT / "requirements.lock"))
-    _pip("--editable", str(ROOT))
-    STAMP.write_text(wanted)
-    return 0
 
 
 def _pip(*arguments: str) -> None:
@@ -54,8 +59,9 @@ def _pip(*arguments: str) -> None:
         )
 
 
-def _digest() -> str:
-    inputs = b"\0".join((ROOT / name).read_bytes() for name in INPUTS)
+def _digest(*names: str) -> str:
+    """What these files, this Python and this place are; another one of any of them needs another environment."""
+    inputs = b"\0".join((ROOT / name).read_bytes() for name in names)
     return hashlib.sha256(inputs + sys.version.encode() + str(ROOT).encode()).hexdigest()
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = "0.13.9"
+OPTIONS = ["--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header"]
+OPTIONS += ["--no-emit-index-url", "--no-emit-find-links"]
 LOCKS = {
     "requirements.lock": ["--extra", "lab", "--group", "build", "--group", "test"],
     "build/freeze.lock": ["--only-group", "freeze"],
@@ -25,10 +27,9 @@ def main(arguments: list[str]) -> int:
     for name, groups in LOCKS.items():
         source = [] if "--only-group" in groups else ["pyproject.toml"]
         selected = ["--group", groups[1]] if not source else groups
-        command = [tool / "bin" / "uv", "pip", "compile", *source, *selected, "-o", ROOT / name, *arguments]
+        command = [str(tool / "bin" / "uv"), "pip", "compile", *source, *selected, "-o", name, *arguments]
         subprocess.run(
-            [*command, "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate"]
-            + ["--no-header", "--no-emit-index-url", "--no-emit-find-links"],
+            [*command, *OPTIONS],
             check=True,
             cwd=ROOT,
         )

@@ -1,0 +1,162 @@
+"""Put the layer together: `dist/fliptop-<arch>.zip`, whose content Lambda unpacks to /opt.
+
+    python build/layer.py [--legacy PATH] [--out PATH]
+    python build/layer.py --source [--legacy PATH] [--out DIRECTORY]
+
+The first builds the launcher and the frozen extension for this machine's architecture, packs them, and has the result
+checked and started once. The same content gives the same bytes: names sorted, times fixed, one compression level. The
+second makes a directory of the same shape whose extension is a script that runs this checkout's sources: quick, for
+demos and tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+ARCH = platform.machine()
+# The oldest time a zip can express.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+EXECUTABLE, PLAIN = 0o755, 0o644
+LAUNCHER = "extensions/datadog-agent"
+EXTENSION = "fliptop/fliptop"
+MANIFEST = "fliptop/manifest.json"
+LEGACY = "datadog-agent-go"
+WRAPPER = "datadog_wrapper"
+EXECUTABLES = (LAUNCHER, EXTENSION, LEGACY, WRAPPER)
+SOURCE_SCRIPT = """\
+#!/bin/sh
+# The extension of a source layer: the checkout it was made from, run by that checkout's environment.
+exec {python} -I -m fliptop "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the layer: its path below /opt and its content."""
+
+    name: str
+    data: bytes
+
+    @property
+    def mode(self) -> int:
+        """Permission bits: programs may be started, everything may be read by anyone."""
+        return EXECUTABLE if self.name in EXECUTABLES else PLAIN
+
+
+def main(arguments: list[str]) -> int:
+    """Build what the command line asks for; return the exit code."""
+    parser = argparse.ArgumentParser(description="Put the layer together.")
+    parser.add_argument("--source", action="store_true", help="a directory that runs this checkout instead of a zip")
+    parser.add_argument("--legacy", type=Path, help="a legacy extension to put in")
+    parser.add_argument("--out", type=Path, help="where to (dist/fliptop-<arch>.zip, dist/source-layer)")
+    options = parser.parse_args(arguments)
+    if options.legacy and not options.legacy.is_file():
+        parser.error(f"there is no file {options.legacy} to put in as the legacy extension")
+    if options.source:
+        write_directory(with_manifest(source_entries(options.legacy), "source"), options.out or DIST / "source-layer")
+        return 0
+    return _frozen_layer(options.legacy, options.out or DIST / f"fliptop-{ARCH}.zip")
+
+
+def _frozen_layer(legacy: Path | None, target: Path) -> int:
+    for program in ("launcher.py", "freeze.py"):
+        _run(program, *(["--arch", "native"] if program == "launcher.py" else []))
+    frozen = DIST / "frozen" / ARCH
+    about = json.loads((frozen / "frozen.json").read_text())
+    del about["inputs"]
+    entries = [*common_entries(legacy), *_tree(frozen / "fliptop", "fliptop")]
+    write_zip(with_manifest(entries, "frozen", about), target)
+    return _run("check_layer.py", str(target), check=False) or _run("smoke_layer.py", str(target), check=False)
+
+
+def _run(program: str, *arguments: str, check: bool = True) -> int:
+    code = subprocess.run([sys.executable, ROOT / "build" / program, *arguments], check=False).returncode
+    if code and check:
+        sys.exit(code)
+    return code
+
+
+def common_entries(legacy: Path | None) -> list[Entry]:
+    """Return the files that every flavour of the layer has. The launcher must have been built."""
+    entries = [
+        Entry(LAUNCHER, (DIST / "launcher" / ARCH / "datadog-agent").read_bytes()),
+        Entry(WRAPPER, (ROOT / "build" / "datadog_wrapper").read_bytes()),
+    ]
+    return [*entries, Entry(LEGACY, legacy.read_bytes())] if legacy else entries
+
+
+def source_entries(legacy: Path | None) -> list[Entry]:
+    """Return the files of a source layer, building the launcher where it is missing or not current."""
+    _run("launcher.py", "--arch", "native")
+    script = SOURCE_SCRIPT.format(python=shlex.quote(str(ROOT / ".venv" / "bin" / "python")))
+    return [*common_entries(legacy), Entry(EXTENSION, script.encode())]
+
+
+def _tree(directory: Path, prefix: str) -> list[Entry]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return [Entry(f"{prefix}/{path.relative_to(directory).as_posix()}", path.read_bytes()) for path in files]
+
+
+def with_manifest(entries: list[Entry], flavour: str, about: dict[str, Any] | None = None) -> list[Entry]:
+    """Return the entries sorted by name, with a manifest that describes them: version, origin and a digest of each."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    described = {"version": version, "arch": ARCH, "flavour": flavour, **(about or {})}
+    described["files"] = {entry.name: hashlib.sha256(entry.data).hexdigest() for entry in entries}
+    text = json.dumps(described, indent=2, sort_keys=True) + "\n"
+    return sorted([*entries, Entry(MANIFEST, text.encode())], key=lambda entry: entry.name)
+
+
+def write_zip(entries: list[Entry], target: Path) -> None:
+    """Write the entries in their order; equal entries give equal bytes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(target, "w") as archive:
+        for entry in entries:
+            info = zipfile.ZipInfo(entry.name, EPOCH)
+            info.create_system = 3  # Unix: without it, readers ignore the permission bits
+            info.external_attr = (0o100000 | entry.mode) << 16
+            archive.writestr(info, entry.data, zipfile.ZIP_DEFLATED, compresslevel=9)
+    print(f"{_shown(target)}: {target.stat().st_size / 1e6:.2f} MB")
+
+
+def write_directory(entries: list[Entry], target: Path) -> None:
+    """Replace the directory by one that holds the entries. Files that did not change are not written again."""
+    names = {entry.name for entry in entries}
+    for path in [path for path in target.rglob("*") if path.is_file() or path.is_symlink()]:
+        if path.relative_to(target).as_posix() not in names:
+            path.unlink()
+    for entry in entries:
+        _write_file(target / entry.name, entry)
+    print(f"{_shown(target)}: ready")
+
+
+def _write_file(path: Path, entry: Entry) -> None:
+    if not (path.is_file() and path.read_bytes() == entry.data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A program that runs cannot be overwritten, but its name can be given to another.
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_bytes(entry.data)
+        fresh.chmod(entry.mode)
+        fresh.replace(path)
+    path.chmod(entry.mode)
+
+
+def _shown(path: Path) -> str:
+    resolved = path.resolve()
+    return str(resolved.relative_to(ROOT)) if resolved.is_relative_to(ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
