@@ -20,7 +20,7 @@ class Identity:
     def __init__(self, environ: Mapping[str, str], account_id: str | None, user_tags: Mapping[str, str]) -> None:
         self.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         self._version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
-        self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self.region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1"
         self._account_id = account_id
         self._user_tags = dict(user_tags)
         self._from_environment = {
@@ -34,12 +34,12 @@ class Identity:
     def arn(self) -> str:
         """The function's ARN without qualifier, in lower case, as Datadog expects it."""
         partition = "aws"
-        if self._region.startswith("us-gov-"):
+        if self.region.startswith("us-gov-"):
             partition = "aws-us-gov"
-        elif self._region.startswith("cn-"):
+        elif self.region.startswith("cn-"):
             partition = "aws-cn"
         account = self._account_id or "none"
-        return f"arn:{partition}:lambda:{self._region}:{account}:function:{self.function_name}".lower()
+        return f"arn:{partition}:lambda:{self.region}:{account}:function:{self.function_name}".lower()
 
     def learn_arn(self, invoked_arn: str) -> None:
         """Take the account from the ARN of an INVOKE event, where registration did not tell it (emulators)."""
@@ -68,7 +68,7 @@ class Identity:
         qualified = self._version not in {"", "$LATEST"}
         name = self.function_name.lower()
         return {
-            "region": self._region,
+            "region": self.region,
             "account_id": self._account_id or "",
             "aws_account": self._account_id or "",
             "functionname": name,

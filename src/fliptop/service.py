@@ -12,6 +12,8 @@ from typing import Final
 import anyio
 
 from fliptop import report
+from fliptop.aws.api_key import ApiKey
+from fliptop.aws.secrets import sources
 from fliptop.clock import Clock
 from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
@@ -44,7 +46,7 @@ async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandI
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
     breaker = Breaker(clock)
-    flusher = TelemetryFlusher(logs, Outbox(ledger, breaker), _client(settings, clock), breaker)
+    flusher = TelemetryFlusher(logs, Outbox(ledger, breaker), _client(settings, identity, environ, clock), breaker)
     reader = TelemetryReader(inbox, logs, milestones, identity, ledger)
     lifecycle = Lifecycle(clock, identity, milestones, telemetry=handover.telemetry is not None)
     async with anyio.create_task_group() as tasks:
@@ -92,16 +94,26 @@ def _log_options(settings: Settings) -> LogOptions:
     )
 
 
-def _client(settings: Settings, clock: Clock) -> IntakeClient | None:
+def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:
     key = settings.api_key.get_secret_value() if settings.api_key else ""
-    if not key:
-        report.error("no API key: telemetry is discarded. Set DD_API_KEY to the key of your Datadog organization")
+    places = sources(
+        kms_ciphertext=settings.kms_api_key,
+        secret_arn=settings.api_key_secret_arn,
+        parameter=settings.api_key_ssm_arn,
+        region=identity.region,
+        function_name=identity.function_name,
+    )
+    api_key = ApiKey(key, places, environ, clock)
+    if not api_key.configured:
+        report.error(
+            "no API key: telemetry is discarded. Set DD_API_KEY, DD_API_KEY_SECRET_ARN, DD_API_KEY_SSM_ARN or "
+            "DD_KMS_API_KEY"
+        )
         return None
     options = ClientOptions(
-        key,
         settings.flush_timeout,
         settings.proxy_https,
         settings.tls_cert_file,
         verify=not settings.skip_ssl_validation,
     )
-    return IntakeClient(options, clock)
+    return IntakeClient(options, api_key, clock)

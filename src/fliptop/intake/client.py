@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 
 from fliptop import __version__
+from fliptop.aws.api_key import ApiKey
 from fliptop.clock import Clock
 from fliptop.outbox.payload import Payload
 from fliptop.outbox.verdict import Answer
@@ -28,7 +29,6 @@ class ClientOptions:
     PEM bundle to the default roots; `verify` False accepts any certificate.
     """
 
-    api_key: str
     timeout_s: float
     proxy: str | None = None
     ca_file: str = ""
@@ -38,17 +38,21 @@ class ClientOptions:
 class IntakeClient:
     """Sends payloads. Never raises for anything that the intake or the network does: that is an `Answer`."""
 
-    def __init__(self, options: ClientOptions, clock: Clock) -> None:
+    def __init__(self, options: ClientOptions, api_key: ApiKey, clock: Clock) -> None:
         self._options = options
+        self._api_key = api_key
         self._clock = clock
         self._client: httpx.AsyncClient | None = None
         self._used_at = 0.0
         self._tls: ssl.SSLContext | None = None
 
     async def send(self, payload: Payload) -> Answer:
-        """Send `payload` once and say how the intake answered."""
+        """Send `payload` once and say how the intake answered. Without a key nothing is sent."""
+        key = await self._api_key.get()
+        if key is None:
+            return Answer(None, "there is no API key yet")
         client = await self._fresh(payload.url)
-        headers = [*payload.headers, ("DD-API-KEY", self._options.api_key), ("User-Agent", f"fliptop/{__version__}")]
+        headers = [*payload.headers, ("DD-API-KEY", key), ("User-Agent", f"fliptop/{__version__}")]
         try:
             async with client.stream("POST", payload.url, content=payload.body, headers=headers) as response:
                 await _read_and_forget(response)

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
 
     site: Annotated[str, BeforeValidator(values.site)] = "datadoghq.com"
     api_key: Annotated[SecretStr | None, BeforeValidator(values.api_key)] = None
+    api_key_secret_arn: Text = ""
+    api_key_ssm_arn: Text = ""
+    kms_api_key: Text = ""
     log_level: LogLevel = "info"
     flush_timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     env: Text = ""
