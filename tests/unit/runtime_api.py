@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Sequence
@@ -34,11 +35,12 @@ class ScriptedApi:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        for opened in (self._listening, *self._connections):
+            with contextlib.suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
         self._accepting.join(5)
-        for connection in self._connections:
-            connection.close()
+        for opened in (self._listening, *self._connections):
+            opened.close()
 
     def _accept(self) -> None:
         while True:
