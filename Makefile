@@ -45,7 +45,8 @@ layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen exte
 	@$(VENV)/python build/layer.py
 
 bench: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
-	@$(VENV)/fliptop-lab bench $(ARGS)
+	@$(VENV)/python build/layer.py --source
+	@$(VENV)/fliptop-lab bench decide $(ARGS)
 
 fuzz: setup  ## fuzz the launcher's scanners (needs clang; ARGS="--seconds 60")
 	@$(VENV)/python build/fuzz.py $(ARGS)

@@ -1,0 +1,151 @@
+"""How a run looks to a person: tables and panels for Rich."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from fliptop_lab.intake import LogEntry, Series
+from fliptop_lab.lambda_ import Invocation
+from fliptop_lab.run import Outcome
+from fliptop_lab.summary import fallback_line
+
+ROWS = 40
+"""Log lines shown of one run; the others are counted."""
+SHORTER = (
+    (re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), r"\1…"),
+    (re.compile(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d\.\d{3})Z"), r"\1"),
+)
+"""How ids and times in a log line are shortened for the screen."""
+COLOURS = {"error": "red", "critical": "red", "warn": "yellow", "debug": "bright_black", "trace": "bright_black"}
+"""Log levels that are not shown in the colour of ``info``."""
+
+
+def invocations(outcome: Outcome) -> RenderableType:
+    """One row per invocation, with the times that matter to the caller and to the bill; of many, the first and last."""
+    table = _table()
+    for name in ("#", "start"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("status", overflow="fold")
+    for name in ("init", "answer", "duration", "after", "billed", "memory"):
+        table.add_column(name, justify="right", no_wrap=True)
+    numbered = list(enumerate(outcome.invocations, 1))
+    hidden = numbered[5:-5] if len(numbered) > 12 else []
+    for number, each in numbered:
+        if (number, each) not in hidden:
+            table.add_row(*_invocation(number, each))
+        elif (number, each) == hidden[0]:
+            table.add_row("…", f"+{len(hidden)}")
+    legend = "answer: what the caller waits · after: from the runtime's end until the extension is done"
+    return Group(table, Text(legend, "dim"))
+
+
+def _invocation(number: int, each: Invocation) -> list[RenderableType]:
+    fine = each.status == "success"
+    status = Text("ok" if fine else each.error_type or each.status, "green" if fine else "red")
+    init = f"{each.init_ms:.0f} ms" if each.init_ms is not None else ""
+    times = [f"{each.latency_ms:.1f} ms", f"{each.duration_ms:.0f} ms", f"{each.post_runtime_ms:.0f} ms"]
+    start = Text("cold", "cyan") if each.cold else Text("warm", "dim")
+    return [str(number), start, status, init, *times, f"{each.billed_ms} ms", f"{each.max_memory_mb} MB"]
+
+
+def logs(outcome: Outcome) -> RenderableType:
+    """What the intake decoded, in order of time; tags that all entries share stand below, once."""
+    if not outcome.logs:
+        return Text("no logs arrived", "yellow")
+    entries = sorted(outcome.logs, key=lambda entry: entry.timestamp or 0)
+    shared = _shared_tags(entries)
+    table = _table()
+    table.add_column("level", no_wrap=True)
+    table.add_column("service", no_wrap=True, max_width=18)
+    table.add_column("request", no_wrap=True)
+    table.add_column("text, as decoded by the intake", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True
+    for entry, following in zip_longest(entries[:ROWS], entries[1:ROWS]):
+        last = following is not None and following.request_id != entry.request_id
+        table.add_row(*_log(entry, shared), end_section=last)
+    parts = [table, Text(f"… {len(entries) - ROWS} more", "dim")] if len(entries) > ROWS else [table]
+    return Group(*parts, Text("tags     " + _abbreviate(shared), "dim"), *map(_series, outcome.series[:ROWS]))
+
+
+def _series(item: Series) -> Text:
+    values = " ".join(f"{value:g}" for _, value in item.points)
+    return Text(f"metric   {item.metric} = {values}  {_abbreviate(item.tags)}", "dim")
+
+
+def _log(entry: LogEntry, shared: Sequence[str]) -> list[RenderableType]:
+    plain = " ⏎ ".join(entry.text.rstrip().replace("\t", " ").splitlines())
+    for long, short in SHORTER:
+        plain = long.sub(short, plain)
+    text = Text(plain)
+    own = [tag for tag in entry.tags if tag not in shared]
+    if own:
+        text.append("  " + _abbreviate(own, 2), "dim")
+    level = Text(entry.status.lower(), COLOURS.get(entry.status.lower(), "green"))
+    return [level, entry.service, (entry.request_id or "")[:8], text]
+
+
+def _shared_tags(entries: Sequence[LogEntry]) -> list[str]:
+    return [tag for tag in entries[0].tags if all(tag in entry.tags for entry in entries)]
+
+
+def _abbreviate(tags: Sequence[str], limit: int = 5) -> str:
+    more = f" +{len(tags) - limit}" if len(tags) > limit else ""
+    return " ".join(tag if len(tag) < 44 else tag[:43] + "…" for tag in tags[:limit]) + more
+
+
+def verdict(summary: dict[str, Any]) -> Text:
+    """One line: who served, what arrived, what went wrong."""
+    good = not (summary["failures"] or summary["lost"])
+    received = ", ".join(f"{count} {signal}" for signal, count in summary["received"].items())
+    troubles = [f"{summary[key]} {key}" for key in ("refused", "surplus", "duplicates") if summary[key]]
+    failures = "1 failure" if summary["failures"] == 1 else f"{summary['failures']} failures"
+    parts = [failures, f"{summary['lost']} lost", f"received {received}", *troubles]
+    text = Text(("✓ " if good else "✗ ") + " · ".join(parts), "bold green" if good else "bold red")
+    if summary["lost"] and summary["ended"] == "kill":
+        text.append("\n  killed while frozen: what an extension still held is lost, and counted here", "yellow")
+    return text
+
+
+def decision(summary: dict[str, Any]) -> Text:
+    """Which extension served the function, and why."""
+    names = {"next": "the new extension", "legacy": "the legacy extension", "none": "no extension"}
+    text = Text.assemble("served by ", (names[summary["decision"]], "bold cyan"))
+    if summary["reasons"]:
+        text.append(f", because of {', '.join(summary['reasons'])}")
+    if summary["ready_ms"] is not None:
+        text.append(f" · asked for its first event {summary['ready_ms']:.1f} ms after its start", "dim")
+    return text
+
+
+def fallback(outcome: Outcome) -> RenderableType | None:
+    """The fallback line as a panel, when there is one."""
+    line = fallback_line(outcome)
+    if line is None:
+        return None
+    text = Text("\n").join(Text.assemble((f"{key}: ", "cyan"), _plain(value)) for key, value in line.items())
+    return Panel(text, title="the fallback line in the function's log", title_align="left", border_style="yellow")
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def run_panel(outcome: Outcome, summary: dict[str, Any], title: str) -> Panel:
+    """A whole run in one panel."""
+    alone = "" if outcome.isolated else " · without namespaces: the machine does not allow them"
+    parts = [decision(summary), fallback(outcome), invocations(outcome), logs(outcome), verdict(summary)]
+    body = Group(*(part for part in parts if part is not None))
+    return Panel(body, title=f"[bold]{title}[/]{alone}", title_align="left", border_style="magenta", padding=(1, 1))
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, header_style="dim", pad_edge=False, padding=(0, 1))

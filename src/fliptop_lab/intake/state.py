@@ -1,0 +1,73 @@
+"""What ``GET /lab/state`` says: the store in a form a page, or a person with curl, can read."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import Any, TypeVar
+
+from fliptop_lab.intake.faults import KINDS, Faults
+from fliptop_lab.intake.logs import LogEntry
+from fliptop_lab.intake.metrics import Series
+from fliptop_lab.intake.store import SIGNALS, Request, Store
+
+_T = TypeVar("_T")
+
+SHOWN = 200
+"""Latest items of each kind in the answer."""
+
+
+def state(store: Store, faults: Faults) -> dict[str, Any]:
+    """Counts, the latest logs, series and requests (newest first) and the faults in force."""
+    return {
+        "counts": {signal: store.counts[signal] for signal in SIGNALS},
+        "requests_seen": store.requests[-1].number if store.requests else 0,
+        "refused": store.refused,
+        "duplicates": store.duplicates,
+        "logs": [_log(entry) for entry in _latest(store.received.logs)],
+        "series": [_series(item) for item in _latest(store.received.series) if isinstance(item, Series)],
+        "requests": [_request(request) for request in _latest(store.requests)],
+        "faults": [str(fault) for fault in faults.active],
+        "fault_kinds": KINDS,
+    }
+
+
+def _latest(items: deque[_T]) -> list[_T]:
+    return list(islice(reversed(items), SHOWN))
+
+
+def _log(entry: LogEntry) -> dict[str, Any]:
+    return {
+        "text": entry.text[:4000],
+        "status": entry.status,
+        "service": entry.service,
+        "source": entry.source,
+        "tags": entry.tags,
+        "request_id": entry.request_id,
+        "timestamp": entry.timestamp,
+        "shape": entry.shape,
+        "notes": entry.notes,
+    }
+
+
+def _series(item: Series) -> dict[str, Any]:
+    return {"metric": item.metric, "type": item.type, "points": item.points, "tags": item.tags}
+
+
+def _request(request: Request) -> dict[str, Any]:
+    return {
+        "number": request.number,
+        "at": request.at,
+        "method": request.method,
+        "path": request.path,
+        "http_version": request.http_version,
+        "encoding": request.encoding,
+        "wire_bytes": request.wire_bytes,
+        "body_bytes": request.body_bytes,
+        "status": request.status,
+        "items": request.items,
+        "duplicate": request.duplicate,
+        "fault": request.fault,
+        "error": request.error,
+        "key": "…" + request.headers.get("dd-api-key", "")[-5:],
+    }

@@ -1,0 +1,133 @@
+"""One run: an extension, a function and the intake together in one simulated execution environment."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fliptop_lab.functions import Prepared
+from fliptop_lab.intake import Intake, LogEntry, Series
+from fliptop_lab.lambda_ import ExecutionEnvironment, Function, InitResult, Invocation, Platform, Record
+from fliptop_lab.staging import PROJECT, Ingredients, staged, task_root_with
+
+API_KEY = "1ab0000000000000000000000000dead"
+"""The key functions get unless they bring one; it belongs to nobody."""
+Isolation = Literal["auto", "namespaces", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run. ``think_s`` is the frozen time between invocations; ``faults`` are written as for ``Fault.parse``.
+
+    ``environment`` overrides what the lab sets. ``kill`` ends the environment by SIGKILL while it is frozen, as
+    Lambda may, so that no extension can flush. ``on_step`` is told what is happening.
+    """
+
+    function: Prepared
+    ingredients: Ingredients
+    invocations: int = 3
+    memory_mb: int = 512
+    timeout_s: float = 3.0
+    think_s: float = 0.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    yaml: Path | None = None
+    payload: bytes = b"{}"
+    faults: Sequence[str] = ()
+    isolation: Isolation = "auto"
+    kill: bool = False
+    on_step: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything one run left behind; ``summary.summarise`` makes figures of it."""
+
+    plan: Plan
+    invocations: list[Invocation]
+    records: list[Record]
+    logs: list[LogEntry]
+    series: list[Series]
+    counts: dict[str, int]
+    refused: int
+    duplicates: int
+    init: InitResult | None
+    isolated: bool
+
+
+async def run(plan: Plan) -> Outcome:
+    """Carry out a plan from the first invocation to the end of the environment.
+
+    Raises ``LayerError``, ``ConfigurationError`` (the plan breaks one of Lambda's rules) and ``SandboxError`` (the
+    machine does not allow it).
+    """
+    with ExitStack() as stack:
+        plan.on_step("preparing the layer")
+        layers = stack.enter_context(staged(plan.ingredients))
+        task_root = stack.enter_context(task_root_with(plan.function.task_root, plan.yaml))
+        async with Intake() as intake:
+            for fault in plan.faults:
+                intake.faults.inject(fault)
+            function = _function(plan, task_root, intake.url)
+            platform = Platform(isolation=plan.isolation, visible=(*plan.function.visible, *_checkout()))
+            environment = ExecutionEnvironment(function, layers, platform)
+            async with environment:
+                if environment.isolated:
+                    intake.add_listener(_mirror(environment, intake))
+                done = await _invoke_all(environment, plan)
+                plan.on_step("shutting down")
+                await (environment.kill() if plan.kill else environment.shutdown())
+            return _outcome(plan, done, environment, intake)
+
+
+def _function(plan: Plan, task_root: Path, url: str) -> Function:
+    pointers = dict.fromkeys(("DD_LOGS_CONFIG_LOGS_DD_URL", "DD_DD_URL", "DD_APM_DD_URL"), url)
+    return Function(
+        command=plan.function.command,
+        task_root=task_root,
+        handler=plan.function.handler,
+        name=f"lab-{plan.function.name}",
+        memory_mb=plan.memory_mb,
+        timeout_s=plan.timeout_s,
+        environment={**pointers, "DD_API_KEY": API_KEY, **plan.environment},
+    )
+
+
+def _checkout() -> list[Path]:
+    """What a layer made of sources needs to see: the sources and their interpreter."""
+    return [path for path in (PROJECT / "src", Path(sys.prefix)) if path.exists()]
+
+
+def _mirror(environment: ExecutionEnvironment, intake: Intake) -> socket.socket:
+    """The intake's own port once more, inside the environment's network."""
+    return environment.listen("127.0.0.1", int(intake.url.rpartition(":")[2]))
+
+
+async def _invoke_all(environment: ExecutionEnvironment, plan: Plan) -> list[Invocation]:
+    done: list[Invocation] = []
+    for number in range(1, plan.invocations + 1):
+        if number > 1 and plan.think_s:
+            plan.on_step(f"frozen for {plan.think_s:g} s before invocation {number}")
+            await environment.idle(plan.think_s)
+        plan.on_step(f"invocation {number} of {plan.invocations}")
+        done.append(await environment.invoke(plan.payload))
+    return done
+
+
+def _outcome(plan: Plan, done: list[Invocation], environment: ExecutionEnvironment, intake: Intake) -> Outcome:
+    return Outcome(
+        plan=plan,
+        invocations=done,
+        records=environment.records,
+        logs=list(intake.received.logs),
+        series=[item for item in intake.received.series if isinstance(item, Series)],
+        counts={signal: count for signal, count in intake.store.counts.items() if count},
+        refused=intake.store.refused,
+        duplicates=intake.duplicates,
+        init=environment.init_result,
+        isolated=environment.isolated,
+    )

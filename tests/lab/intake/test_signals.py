@@ -1,0 +1,94 @@
+"""The other endpoints, the lab's own API, more listeners and TLS."""
+
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fliptop_lab.intake import Intake, Series
+
+pytestmark = pytest.mark.anyio
+POINT = {"metric": "m", "type": 1, "points": [{"timestamp": 1700000000, "value": 2.5}], "tags": ["a:b"]}
+PROTOBUF = {"content-type": "application/x-protobuf"}
+
+
+async def test_series_in_json_are_decoded(intake: Intake, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/v2/series", json={"series": [POINT]})
+    assert (answer.status_code, answer.json()) == (202, {"errors": []})
+    assert list(intake.received.series) == [Series("m", "count", ((1700000000, 2.5),), ("a:b",))]
+
+
+@pytest.mark.parametrize("body", [[], {}, {"series": [{}]}, {"series": [{**POINT, "type": 9}]}])
+async def test_series_of_another_shape_are_refused(intake: Intake, http1: httpx.AsyncClient, body: object) -> None:
+    assert (await http1.post("/api/v2/series", json=body)).status_code == 400
+    assert not intake.received.series
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "signal"),
+    [
+        ("/api/v2/series", "application/x-protobuf", "series"),
+        ("/api/beta/sketches", "application/x-protobuf", "sketches"),
+        ("/api/v0.2/traces", "application/x-protobuf", "traces"),
+        ("/api/v0.2/stats", "application/msgpack", "stats"),
+        ("/api/v2/profile", "multipart/form-data; boundary=x", "proxied"),
+    ],
+)
+async def test_binary_signals_are_kept_as_they_are(
+    intake: Intake, http1: httpx.AsyncClient, path: str, content_type: str, signal: str
+) -> None:
+    answer = await http1.post(path, content=b"\x0a\x00", headers={"content-type": content_type})
+    assert answer.status_code == 202
+    assert [item.body for item in intake.received.of(signal)] == [b"\x0a\x00"]
+    assert intake.store.counts[signal] == 1
+
+
+async def test_other_paths_and_methods_are_refused(intake: Intake, http1: httpx.AsyncClient) -> None:
+    assert (await http1.post("/api/v9/logs", json=[])).status_code == 404
+    assert (await http1.get("/api/v2/logs")).status_code == 405
+    assert (await http1.post("/api/v2/series", json={}, headers={"dd-api-key": ""})).status_code == 403
+    assert (await http1.get("/api/v1/validate")).json() == {"valid": True}
+    assert (await http1.get("/api/v1/validate", headers={"dd-api-key": "bad"})).status_code == 403
+
+
+async def test_state_and_page(intake: Intake, client: httpx.AsyncClient) -> None:
+    await client.post("/api/v2/logs", json=[{"message": "<b>look</b>", "status": "error", "ddtags": "a:b"}])
+    await client.post("/api/v2/series", json={"series": [POINT]})
+    state = (await client.get("/lab/state")).json()
+    assert (state["counts"]["logs"], state["counts"]["series"], state["refused"]) == (1, 1, 0)
+    assert state["logs"][0]["text"] == "<b>look</b>"
+    assert [request["path"] for request in state["requests"]] == ["/api/v2/series", "/api/v2/logs"]
+    assert state["requests"][0]["key"] != "good"
+    page = await client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "/lab/state" in page.text
+    assert "https://" not in page.text
+
+
+async def test_one_more_listener_serves_the_same_intake(intake: Intake, http1: httpx.AsyncClient) -> None:
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    intake.add_listener(sock)
+    assert (await http1.post(f"http://127.0.0.1:{port}/api/v2/logs", json=[{"message": "m"}])).status_code == 202
+    assert len(intake.received.logs) == 1
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    pem, public = tmp_path / "both.pem", tmp_path / "public.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    extra = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(public)]
+    subprocess.run([*command.split(), *extra], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + public.read_text())
+    return pem
+
+
+async def test_tls_with_a_given_certificate(certificate: Path) -> None:
+    trust = ssl.create_default_context(cafile=str(certificate))
+    async with Intake(certificate=certificate) as intake, httpx.AsyncClient(verify=trust, http2=True) as client:
+        answer = await client.post(f"{intake.url}/api/v2/logs", json=[{"message": "m"}], headers={"dd-api-key": "any"})
+        assert (answer.status_code, answer.http_version) == (202, "HTTP/2")
+        assert intake.url.startswith("https://")
