@@ -11,6 +11,7 @@
 #include "count.h"
 #include "decide.h"
 #include "environment.h"
+#include "explain.h"
 #include "layer.h"
 #include "tell.h"
 #include "version.h"
