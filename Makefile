@@ -47,7 +47,7 @@ layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen exte
 bench: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
 	@$(VENV)/fliptop-lab bench $(ARGS)
 
-fuzz: setup  ## fuzz the launcher's scanners (needs clang; ARGS="--seconds 60")
+fuzz: setup  ## fuzz the launcher's scanners and its HTTP (needs clang; ARGS="--seconds 60")
 	@$(VENV)/python build/fuzz.py $(ARGS)
 
 gates: setup launcher-native  ## instruction counts against launcher/budget.json (needs valgrind)
