@@ -30,9 +30,9 @@ static int listening(const struct endpoint *endpoint)
 
 	if (made < 0)
 		return -1;
-	setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-	if (!bind(made, (struct sockaddr *)&at, sizeof(at)) &&
-	    (endpoint->type != SOCK_STREAM || !listen(made, BACKLOG)))
+	if (endpoint->type == SOCK_STREAM) /* two sockets for datagrams would share the port, unnoticed */
+		setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	if (!bind(made, (struct sockaddr *)&at, sizeof(at)) && (endpoint->type != SOCK_STREAM || !listen(made, BACKLOG)))
 		return made;
 	error = errno;
 	close(made);

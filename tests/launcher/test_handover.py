@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launcher.conftest import COMPATIBILITY, ROOT, Layer, Outcome, assert_legacy, only_line
+from tests.launcher.conftest import COMPATIBILITY, ROOT, Layer, Outcome, assert_legacy, load_build, only_line
 from tests.launcher.scripted_api import (
     HANG_UP,
     IDENTIFIER,
@@ -390,6 +391,29 @@ def test_files_that_are_open_already_do_not_get_in_the_way(inspected: Layer) -> 
         subprocess.run(["/bin/sh", "-c", command], env=environ, check=True)
         seen = json.loads(inspected.extension.with_name("fliptop.seen").read_text())
         assert seen["sockets"]["next"]["peer"] == api.port
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_aarch64_hands_over_the_same(inspected: Layer) -> None:
+    builder = load_build("launcher")
+    emulator = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
+    if builder.native() == "aarch64" or not emulator:
+        pytest.skip("needs qemu-user, on another architecture than aarch64")
+    artefact = builder.release("aarch64")
+    builder.build([artefact])
+    shutil.copy2(artefact.path, inspected.launcher)
+    with socket.socket() as taken:  # the release listens on its own port, which may be free here or not
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("0.0.0.0", ready.TELEMETRY_PORT))
+        taken.listen()
+        with ScriptedApi(READY[:1]) as api:
+            environ = inspected.environ({"AWS_LAMBDA_RUNTIME_API": api.address})
+            subprocess.run([emulator, inspected.launcher], env=environ, check=True, stdout=subprocess.DEVNULL)
+            assert api.whats() == [REGISTER, NEXT]
+    seen = json.loads(inspected.extension.with_name("fliptop.seen").read_text())
+    assert seen["environ"]["FLIPTOP_REGISTRATION"] == IDENTIFIER
+    assert seen["sockets"]["next"]["peer"] == api.port
 
 
 # --- registered, and then the extension cannot be executed ---

@@ -78,8 +78,8 @@ def test_a_port_in_use_is_named_and_costs_only_its_listener(free_telemetry_port:
         handover = become_ready(api)
         assert handover.telemetry is None
         assert f"port {free_telemetry_port} cannot be listened on" in handover.warnings[0]
-        assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register"]
         assert handover.api.receive().status == 200
+        assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register", "next"]
         close(handover)
 
 
@@ -89,6 +89,28 @@ def test_a_refused_registration_is_the_end() -> None:
         pytest.raises(Refused, match=r"RegistrationClosed"),
     ):
         become_ready(api)
+
+
+MANAGED = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
+NO_INVOKE = Response(403, b'{"errorType":"Extension.InvalidEventType"}')
+
+
+@pytest.mark.parametrize(("environ", "answers"), [(MANAGED, []), ({}, [NO_INVOKE])])
+def test_managed_instances_tell_of_no_invocations(environ: dict[str, str], answers: list[Response]) -> None:
+    with ScriptedApi([*answers, REGISTERED, OK, SHUTDOWN]) as api:
+        handover = become_ready(api, **environ)
+        assert handover.api.receive().status == 200
+        close(handover)
+    register, subscribe, _ = api.requests[-3:]
+    assert json.loads(register.body) == {"events": ["SHUTDOWN"]}
+    assert json.loads(subscribe.body)["schemaVersion"] == "2025-01-29"
+    assert len(api.requests) == 3 + len(answers)
+
+
+def test_a_platform_that_knows_no_event_refuses_for_good() -> None:
+    with ScriptedApi([NO_INVOKE, NO_INVOKE]) as api, pytest.raises(Refused, match=r"InvalidEventType"):
+        become_ready(api)
+    assert len(api.requests) == 2
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:port"])
