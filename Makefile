@@ -48,7 +48,7 @@ bench: setup launcher-native  ## what the launcher's decision costs, side by sid
 	@$(VENV)/python build/layer.py --source
 	@$(VENV)/fliptop-lab bench decide $(ARGS)
 
-fuzz: setup  ## fuzz the launcher's scanners (needs clang; ARGS="--seconds 60")
+fuzz: setup  ## fuzz the launcher's scanners and its HTTP (needs clang; ARGS="--seconds 60")
 	@$(VENV)/python build/fuzz.py $(ARGS)
 
 gates: setup launcher-native  ## instruction counts against launcher/budget.json (needs valgrind)

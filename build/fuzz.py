@@ -1,4 +1,4 @@
-"""Fuzz the launcher's scanners for a bounded time: `python build/fuzz.py --seconds N` (N for each target).
+"""Fuzz the launcher's scanners and its HTTP for a bounded time: `python build/fuzz.py --seconds N` (N for each target).
 
 Needs clang with its libFuzzer; installs nothing. New inputs are kept in `.cache/fuzz`, so that later runs go on from
 there; what breaks a target is left there too, and is told with the command that repeats it.
@@ -19,7 +19,7 @@ from build import launcher as builder  # noqa: E402
 
 FUZZ = ROOT / "launcher" / "fuzz"
 CACHE = ROOT / ".cache" / "fuzz"
-TARGETS = ("yaml", "environment")
+TARGETS = ("yaml", "environment", "http")
 FLAGS = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-Ilauncher")
 ADVICE = "Fix: install clang and its runtime (Debian: apt-get install clang libclang-rt-dev)."
 

@@ -91,12 +91,13 @@ def _release_compiler(arch: str) -> tuple[str, ...]:
 
 
 def sanitized() -> list[Artefact]:
-    """The launcher and the batch driver of its scanner, for tests on this machine."""
+    """The launcher and the batch drivers of its scanner and its HTTP, for tests on this machine."""
     compiler = (*_sanitizing_compiler(), *WARNINGS, *VERSION, "-DFLIPTOP_TESTING", "-g", "-O1")
     folder = DIST / native() / "sanitized"
     return [
         Artefact(folder / "datadog-agent", (*compiler, *sources("launcher.c"))),
         Artefact(folder / "scan-batch", (*compiler, "-Ilauncher", *sources("fuzz/scan_batch.c"))),
+        Artefact(folder / "http-batch", (*compiler, "-Ilauncher", *sources("fuzz/http_batch.c"))),
     ]
 
 

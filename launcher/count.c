@@ -44,18 +44,11 @@ static size_t compose(char *buffer, size_t size, const char *reason, char *const
 	return (size_t)(to.at - buffer);
 }
 
-static unsigned short port(void)
-{
-	unsigned number = 0;
-
-	for (const char *digit = STATSD_PORT; *digit; digit++)
-		number = number * 10 + (unsigned)(*digit - '0');
-	return htons((unsigned short)number);
-}
-
 static int connected_socket(void)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = port(), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((unsigned short)text_port(text_of(STATSD_PORT))),
+				 .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	int socket_ = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (socket_ < 0 || connect(socket_, (struct sockaddr *)&to, sizeof(to)))

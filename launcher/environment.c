@@ -24,7 +24,7 @@ static const char *value_of(const char *entry, const char *prefix, struct text k
 	return *at == '=' ? at + 1 : NULL;
 }
 
-static const char *prefixed_value(char *const *environment, struct text key)
+const char *environment_get_prefixed(char *const *environment, struct text key)
 {
 	for (const char *const *prefix = PREFIXES; *prefix; prefix++)
 		for (char *const *entry = environment; *entry; entry++) {
@@ -80,7 +80,7 @@ enum answer field_says(const struct field *field, struct text text)
 
 enum answer environment_says_of(char *const *environment, const struct field *field, struct text key)
 {
-	return field_says(field, unquoted(text_of(prefixed_value(environment, key))));
+	return field_says(field, unquoted(text_of(environment_get_prefixed(environment, key))));
 }
 
 /* The part of `name=value` behind the prefix, up to the equals sign, if it starts as the field's keys do. */

@@ -10,6 +10,9 @@ enum answer { NOTHING, NO, YES };
 /* The value of a variable by its whole name, NULL if it is not set. */
 const char *environment_get(char *const *environment, const char *name);
 
+/* The value of Datadog's variable by its key, which is found behind either prefix and in any case; NULL if not set. */
+const char *environment_get_prefixed(char *const *environment, struct text key);
+
 /* What this text says about the field, wherever it was found. */
 enum answer field_says(const struct field *field, struct text text);
 

@@ -1,16 +1,16 @@
 /* Lambda starts this file as the extension. It looks at the configuration, decides whether the new extension or the
- * packaged legacy one serves it, tells why if it is the latter, and becomes that program. README.md has the outcomes. */
+ * packaged legacy one serves it, tells why if it is the latter, and becomes that program. Before it becomes the new one it
+ * does all that Lambda waits for. README.md has the outcomes. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "count.h"
 #include "decide.h"
-#include "environment.h"
+#include "explain.h"
+#include "handover.h"
 #include "layer.h"
 #include "tell.h"
 #include "version.h"
@@ -82,79 +82,27 @@ static void become_legacy(struct start *start)
 
 /* --- become the new extension --- */
 
-/* One of the variables that tell the extension what is known; the text lives as long as the process. */
-struct handover {
-	char started[64];
-	char unsure[128];
-	char layer[PATH_SIZE + 16];
-	char name[300];
-};
-
-static char *set(char *buffer, size_t size, const char *name, const char *value)
+/* Registered, there is no way back to the legacy extension, and any end of this process would fail the function. */
+static int stay_alone(struct start *start, struct ready *ready)
 {
-	struct writer to = {buffer, buffer + size - 1};
-
-	write_text(&to, name);
-	write_text(&to, value);
-	write_end(&to);
-	return buffer;
+	tell_alone(start);
+	for (size_t i = 0; i < ready->listeners.count; i++)
+		listener_close(&ready->listeners.all[i]);
+	ask_until_shutdown(ready);
+	return 0;
 }
 
-static char *set_number(char *buffer, size_t size, const char *name, uint64_t number)
-{
-	char digits[24];
-	struct writer to = WRITER(digits);
-
-	write_number(&to, number);
-	write_end(&to);
-	return set(buffer, size, name, digits);
-}
-
-/* A value left over from elsewhere would be found before the launcher's own. */
-static bool is_handover(const char *entry)
-{
-	static const char *const NAMES[] = {"FLIPTOP_SCAN=", "FLIPTOP_UNSURE=", "FLIPTOP_LAYER=", "FLIPTOP_NAME=",
-					    "FLIPTOP_STARTED_NS="};
-
-	for (size_t i = 0; i < sizeof(NAMES) / sizeof(*NAMES); i++)
-		if (!strncmp(entry, NAMES[i], strlen(NAMES[i])))
-			return true;
-	return false;
-}
-
-/* An environment of any size, plus the handover. NULL if there is no memory for the list. */
-static char **extended_environment(const struct start *start, struct handover *texts)
-{
-	size_t count = 0, used = 0;
-	char **list;
-
-	while (environ[count])
-		count++;
-	list = mmap(NULL, (count + 6) * sizeof(*list), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (list == MAP_FAILED)
-		return NULL;
-	for (size_t i = 0; i < count; i++)
-		if (!is_handover(environ[i]))
-			list[used++] = environ[i];
-	list[used++] = start->decision.unsure[0] ? "FLIPTOP_SCAN=unsure" : "FLIPTOP_SCAN=sure";
-	if (start->decision.unsure[0])
-		list[used++] = set(texts->unsure, sizeof(texts->unsure), "FLIPTOP_UNSURE=", start->decision.unsure);
-	list[used++] = set(texts->layer, sizeof(texts->layer), "FLIPTOP_LAYER=", start->layer.root);
-	list[used++] = set(texts->name, sizeof(texts->name), "FLIPTOP_NAME=", start->layer.name);
-	list[used] = set_number(texts->started, sizeof(texts->started), "FLIPTOP_STARTED_NS=", start->started_ns);
-	return list;
-}
-
-/* Returns only if it fails; extension_error then says why. */
+/* Returns only if it fails with nothing registered; extension_error then says why. */
 static void become_next(struct start *start)
 {
-	char *arguments[] = {start->layer.extension, NULL};
-	struct handover texts;
-	char **environment = extended_environment(start, &texts);
+	static struct ready ready;
+	bool handed_over = hands_over(start, &ready.api, environ);
 
-	/* Without the handover the extension finds all of it out by itself, as when it is started without a launcher. */
-	execve(start->layer.extension, arguments, environment ? environment : environ);
-	start->layer.extension_error = errno;
+	if (handed_over && !become_ready(&ready, start, environ))
+		_exit(1); /* as the extension would, which cannot register either */
+	start->layer.extension_error = execute_extension(start, handed_over ? &ready : NULL, environ);
+	if (handed_over)
+		_exit(stay_alone(start, &ready));
 }
 
 /* --- */

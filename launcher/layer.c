@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "environment.h"
+#include "program.h"
 #include "rules.h"
 #include "testing.h"
 
@@ -64,39 +65,14 @@ static void find_root(char root[PATH_SIZE])
 	strncat(root, "/..", PATH_SIZE - 1 - strlen(root));
 }
 
-/* errno that tells why this file cannot be started, 0: it looks as if it can. */
-static int start_error(const char *path)
-{
-	struct stat status;
-
-	if (stat(path, &status))
-		return errno;
-	if (!S_ISREG(status.st_mode))
-		return S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
-	return access(path, X_OK) ? errno : 0;
-}
-
 void layer_find(struct layer *layer)
 {
 	find_root(layer->root);
 	join(layer->extension, layer->root, "/fliptop/fliptop");
 	join(layer->legacy, layer->root, "/datadog-agent-go");
 	layer->name = base_name(started_as());
-	layer->extension_error = start_error(layer->extension);
-	layer->legacy_error = start_error(layer->legacy);
-}
-
-static bool is_elf(const char *path)
-{
-	char magic[4] = {0};
-	int file = open(path, O_RDONLY | O_CLOEXEC);
-	bool elf;
-
-	if (file < 0)
-		return true; /* executable but not readable: no script, at least */
-	elf = read(file, magic, sizeof(magic)) == sizeof(magic) && !memcmp(magic, "\x7f" "ELF", sizeof(magic));
-	close(file);
-	return elf;
+	layer->extension_error = program_error(layer->extension, &layer->extension_is_script);
+	layer->legacy_error = file_error(layer->legacy);
 }
 
 static unsigned minor_version(const char *name)
@@ -140,7 +116,7 @@ bool layer_needs_newer_libc(const struct layer *layer)
 	char path[PATH_SIZE];
 	struct stat status;
 
-	if (layer->extension_error || !is_elf(layer->extension))
+	if (layer->extension_error || layer->extension_is_script)
 		return false;
 	for (size_t i = 0; i < sizeof(PLACES) / sizeof(*PLACES); i++) {
 		join(path, LIBC_ROOT, PLACES[i]);

@@ -15,6 +15,7 @@ struct layer {
 	const char *name;          /* base name of the file that Lambda started, the name to register */
 	int extension_error;       /* errno that tells why it cannot be started, 0: it can */
 	int legacy_error;
+	bool extension_is_script;
 };
 
 /* Finds everything relative to the launcher's own file, so that a copy of the layer works anywhere. */

@@ -5,9 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "json.h"
 #include "version.h"
-
-#define LINE_SIZE (5 * PATH_SIZE)
 
 void say(const char *bytes, size_t length)
 {
@@ -36,46 +35,14 @@ const char *first_reason(const struct decision *decision)
 	return REASONS[reason].name;
 }
 
-static void write_key(struct writer *to, const char *key)
-{
-	write_json(to, key);
-	write_text(to, ":");
-}
-
-static void write_pair(struct writer *to, const char *key, const char *value)
-{
-	write_text(to, ",");
-	write_key(to, key);
-	write_json(to, value);
-}
-
-static void write_error(struct writer *to, const char *path, int error)
-{
-	char text[PATH_SIZE + 64];
-	struct writer plain = WRITER(text);
-
-	write_text(&plain, path);
-	write_text(&plain, ": ");
-	write_text(&plain, error_text(error));
-	write_end(&plain);
-	write_json(to, text);
-}
-
-static void write_error_pair(struct writer *to, const char *key, const char *path, int error)
-{
-	write_text(to, ",");
-	write_key(to, key);
-	write_error(to, path, error);
-}
-
-static void write_microseconds(struct writer *to, uint64_t ns)
+void write_microseconds(struct writer *to, uint64_t ns)
 {
 	write_number(to, ns / 1000);
 	write_text(to, ".");
 	write_number(to, ns / 100 % 10);
 }
 
-static void write_reasons(struct writer *to, uint32_t reasons)
+void write_reasons(struct writer *to, uint32_t reasons)
 {
 	const char *comma = "";
 
@@ -89,7 +56,7 @@ static void write_reasons(struct writer *to, uint32_t reasons)
 	write_text(to, "]");
 }
 
-static void write_common(struct writer *to, const struct start *start)
+void write_common(struct writer *to, const struct start *start)
 {
 	if (start->decision.unsure[0])
 		write_pair(to, "unsure", start->decision.unsure);
@@ -98,10 +65,16 @@ static void write_common(struct writer *to, const struct start *start)
 	write_microseconds(to, start->decision.took_ns);
 }
 
-static void finish_line(struct writer *to, const char *line)
+void say_line(struct writer *to, const char *line)
 {
 	write_text(to, "}\n");
 	say(line, (size_t)(to->at - line));
+}
+
+static void begin_line(struct writer *to, const char *key)
+{
+	write_text(to, "{");
+	write_key(to, key);
 }
 
 void tell_fallback(const struct start *start)
@@ -109,14 +82,13 @@ void tell_fallback(const struct start *start)
 	char line[LINE_SIZE];
 	struct writer to = WRITER(line);
 
-	write_text(&to, "{");
-	write_key(&to, "DD_EXTENSION_FALLBACK_REASON");
+	begin_line(&to, "DD_EXTENSION_FALLBACK_REASON");
 	write_json(&to, first_reason(&start->decision));
 	write_reasons(&to, start->decision.reasons);
 	if (start->layer.extension_error)
 		write_error_pair(&to, "detail", start->layer.extension, start->layer.extension_error);
 	write_common(&to, start);
-	finish_line(&to, line);
+	say_line(&to, line);
 }
 
 void tell_unavailable(const struct start *start)
@@ -124,14 +96,13 @@ void tell_unavailable(const struct start *start)
 	char line[LINE_SIZE];
 	struct writer to = WRITER(line);
 
-	write_text(&to, "{");
-	write_key(&to, "DD_EXTENSION_FALLBACK_UNAVAILABLE");
+	begin_line(&to, "DD_EXTENSION_FALLBACK_UNAVAILABLE");
 	write_json(&to, first_reason(&start->decision));
 	write_reasons(&to, start->decision.reasons);
 	write_error_pair(&to, "legacy", start->layer.legacy, start->layer.legacy_error);
 	write_pair(&to, "starting", start->layer.extension);
 	write_common(&to, start);
-	finish_line(&to, line);
+	say_line(&to, line);
 }
 
 void tell_unreadable(const struct start *start)
@@ -139,12 +110,11 @@ void tell_unreadable(const struct start *start)
 	char line[LINE_SIZE];
 	struct writer to = WRITER(line);
 
-	write_text(&to, "{");
-	write_key(&to, "DD_EXTENSION_CONFIG_UNREADABLE");
+	begin_line(&to, "DD_EXTENSION_CONFIG_UNREADABLE");
 	write_error(&to, start->config.path, start->config.error);
 	write_pair(&to, "what_to_do", "Package datadog.yaml as a regular file that all users may read (chmod 644).");
 	write_common(&to, start);
-	finish_line(&to, line);
+	say_line(&to, line);
 }
 
 void tell_cannot_start(const struct start *start)
@@ -152,99 +122,66 @@ void tell_cannot_start(const struct start *start)
 	char line[LINE_SIZE];
 	struct writer to = WRITER(line);
 
-	write_text(&to, "{");
-	write_key(&to, "DD_EXTENSION_CANNOT_START");
+	begin_line(&to, "DD_EXTENSION_CANNOT_START");
 	write_json(&to, "the layer holds no extension that can be started");
 	write_error_pair(&to, "extension", start->layer.extension, start->layer.extension_error);
 	write_error_pair(&to, "legacy", start->layer.legacy, start->layer.legacy_error);
 	write_pair(&to, "what_to_do", "Attach the published layer for the function's architecture again, or remove it.");
 	write_common(&to, start);
-	finish_line(&to, line);
+	say_line(&to, line);
 }
 
-/* --- explain --- */
-
-static const char *decision_name(const struct start *start)
+void tell_cannot_listen(const struct start *start, const char *port, const char *listener, int error)
 {
-	if (start->decision.reasons && !start->layer.legacy_error)
-		return "legacy";
-	return start->layer.extension_error ? "none" : "next";
+	char line[LINE_SIZE], name[32];
+	struct writer to = WRITER(line), port_to = WRITER(name);
+
+	write_text(&port_to, "port ");
+	write_text(&port_to, port);
+	write_end(&port_to);
+	begin_line(&to, "DD_EXTENSION_CANNOT_LISTEN");
+	write_error(&to, name, error);
+	write_pair(&to, "listener", listener);
+	write_pair(&to, "what_happens", "The extension runs without this listener and what would have come in there.");
+	write_common(&to, start);
+	say_line(&to, line);
 }
 
-static void explain_json(const struct start *start)
+void tell_no_telemetry(const struct start *start, const char *why)
 {
 	char line[LINE_SIZE];
 	struct writer to = WRITER(line);
-	const char *comma = "";
 
-	write_text(&to, "{\"decision\":");
-	write_json(&to, decision_name(start));
-	write_reasons(&to, start->decision.reasons);
-	write_text(&to, ",\"what_to_do\":{");
-	for (unsigned n = 0; n < REASON_COUNT; n++)
-		if (start->decision.reasons >> n & 1) {
-			write_text(&to, comma);
-			write_key(&to, REASONS[n].name);
-			write_json(&to, REASONS[n].what_to_do);
-			comma = ",";
-		}
-	write_text(&to, "},\"paths\":{\"root\":");
-	write_json(&to, start->layer.root);
-	write_pair(&to, "extension", start->layer.extension);
-	write_pair(&to, "legacy", start->layer.legacy);
-	write_pair(&to, "config", start->config.path);
-	write_text(&to, "}");
-	if (start->layer.extension_error)
-		write_error_pair(&to, "extension_error", start->layer.extension, start->layer.extension_error);
-	if (start->layer.legacy_error)
-		write_error_pair(&to, "legacy_error", start->layer.legacy, start->layer.legacy_error);
-	if (!start->decision.unsure[0])
-		write_text(&to, ",\"unsure\":null");
+	begin_line(&to, "DD_EXTENSION_NO_TELEMETRY");
+	write_json(&to, why);
+	write_pair(&to, "what_happens", "The extension runs, but the platform delivers no logs to it.");
 	write_common(&to, start);
-	finish_line(&to, line);
+	say_line(&to, line);
 }
 
-static void write_row(struct writer *to, const char *title, const char *text, int error)
+void tell_cannot_register(const struct start *start, const char *address, const char *why)
 {
-	write_text(to, title);
-	write_text(to, text);
-	if (error) {
-		write_text(to, "  (");
-		write_text(to, error_text(error));
-		write_text(to, ")");
-	}
-	write_text(to, "\n");
+	char line[LINE_SIZE];
+	struct writer to = WRITER(line);
+
+	begin_line(&to, "DD_EXTENSION_CANNOT_REGISTER");
+	write_json(&to, why);
+	write_pair(&to, "runtime_api", address);
+	write_pair(&to, "name", start->layer.name);
+	write_common(&to, start);
+	say_line(&to, line);
 }
 
-static void explain_text(const struct start *start)
+void tell_alone(const struct start *start)
 {
-	char page[LINE_SIZE];
-	struct writer to = WRITER(page);
+	char line[LINE_SIZE];
+	struct writer to = WRITER(line);
 
-	write_row(&to, "fliptop     ", VERSION, 0);
-	write_row(&to, "decision    ", decision_name(start), 0);
-	write_row(&to, "extension   ", start->layer.extension, start->layer.extension_error);
-	write_row(&to, "legacy      ", start->layer.legacy, start->layer.legacy_error);
-	write_row(&to, "config      ", start->config.path, start->config.error);
-	write_text(&to, "decided in  ");
-	write_microseconds(&to, start->decision.took_ns);
-	write_text(&to, " microseconds\n");
-	if (start->decision.unsure[0])
-		write_row(&to, "unsure      ", start->decision.unsure, 0);
-	if (start->decision.unsure[0] && !start->decision.reasons)
-		write_text(&to, "            The extension reads datadog.yaml with a full parser and decides before it registers.\n");
-	for (unsigned n = 0; n < REASON_COUNT; n++)
-		if (start->decision.reasons >> n & 1) {
-			write_row(&to, "\nreason      ", REASONS[n].name, 0);
-			write_row(&to, "            ", REASONS[n].what_to_do, 0);
-		}
-	say(page, (size_t)(to.at - page));
-}
-
-void explain(const struct start *start, bool json)
-{
-	if (json)
-		explain_json(start);
-	else
-		explain_text(start);
+	begin_line(&to, "DD_EXTENSION_CANNOT_START");
+	write_json(&to, "the extension is registered, but cannot be executed");
+	write_error_pair(&to, "extension", start->layer.extension, start->layer.extension_error);
+	write_pair(&to, "what_happens", "The function runs without Datadog.");
+	write_pair(&to, "what_to_do", "Attach the published layer for the function's architecture again, or remove it.");
+	write_common(&to, start);
+	say_line(&to, line);
 }

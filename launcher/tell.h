@@ -1,4 +1,4 @@
-/* What people are told: single lines of JSON on stdout, and the answer to --explain. */
+/* What people are told: single lines of JSON on stdout. */
 #ifndef FLIPTOP_TELL_H
 #define FLIPTOP_TELL_H
 
@@ -26,8 +26,26 @@ void tell_unreadable(const struct start *start);
 /* Neither extension can be started. */
 void tell_cannot_start(const struct start *start);
 
-/* Answer --explain, for people or as one line of JSON. */
-void explain(const struct start *start, bool json);
+/* The new extension runs without this port. */
+void tell_cannot_listen(const struct start *start, const char *port, const char *listener, int error);
+
+/* The new extension runs without telemetry, and that is why. */
+void tell_no_telemetry(const struct start *start, const char *why);
+
+/* The platform does not let the extension become ready, and that is why. */
+void tell_cannot_register(const struct start *start, const char *address, const char *why);
+
+/* The new extension is registered and cannot be executed: the launcher itself asks for events until SHUTDOWN. */
+void tell_alone(const struct start *start);
+
+/* --- what such lines are made of --- */
+
+enum { LINE_SIZE = 5 * PATH_SIZE };
+
+void write_microseconds(struct writer *to, uint64_t ns);
+void write_reasons(struct writer *to, uint32_t reasons);
+void write_common(struct writer *to, const struct start *start); /* what every line ends with */
+void say_line(struct writer *to, const char *line);
 
 /* Write all of it to stdout, if that can still be done; a closed stdout is no reason to fail. */
 void say(const char *bytes, size_t length);

@@ -59,6 +59,20 @@ struct text text_trimmed(struct text text)
 	return text;
 }
 
+unsigned text_port(struct text text)
+{
+	unsigned number = 0;
+
+	for (size_t i = 0; i < text.length; i++) {
+		if (text.at[i] < '0' || text.at[i] > '9')
+			return 0;
+		number = number * 10 + (unsigned)(text.at[i] - '0');
+		if (number > 65535)
+			return 0;
+	}
+	return number;
+}
+
 static void write_bytes(struct writer *to, const char *bytes, size_t length)
 {
 	size_t room = (size_t)(to->end - to->at);
@@ -72,6 +86,11 @@ static void write_bytes(struct writer *to, const char *bytes, size_t length)
 void write_text(struct writer *to, const char *string)
 {
 	write_bytes(to, string, strlen(string));
+}
+
+void write_some(struct writer *to, struct text text)
+{
+	write_bytes(to, text.at, text.length);
 }
 
 void write_end(struct writer *to)
@@ -171,6 +190,18 @@ const char *error_text(int error)
 		return "Too many open files";
 	case E2BIG:
 		return "Environment too large";
+	case EADDRINUSE:
+		return "Address already in use";
+	case ECONNREFUSED:
+		return "Connection refused";
+	case ECONNRESET:
+	case EPIPE:
+		return "Connection reset by peer";
+	case ETIMEDOUT:
+		return "Connection timed out";
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+		return "Host unreachable";
 	default:
 		return "System error";
 	}

@@ -19,6 +19,9 @@ bool text_starts_folded(struct text text, const char *lower);
 bool text_among(struct text text, const char *const *lower_words);
 struct text text_trimmed(struct text text);
 
+/* The number of a port, 0 if the text is none. */
+unsigned text_port(struct text text);
+
 /* Writes what fits and drops the rest; `at` never passes `end`. One byte is kept back for a NUL. */
 struct writer {
 	char *at;
@@ -28,6 +31,7 @@ struct writer {
 #define WRITER(buffer) {(buffer), (buffer) + sizeof(buffer) - 1}
 
 void write_text(struct writer *to, const char *string);
+void write_some(struct writer *to, struct text text);
 void write_number(struct writer *to, uint64_t number);
 void write_json(struct writer *to, const char *string); /* quoted and escaped; broken UTF-8 becomes U+FFFD */
 void write_end(struct writer *to);

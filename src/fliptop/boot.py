@@ -1,6 +1,7 @@
-"""Boot in stages: settle what the launcher was unsure about, become ready with plain sockets, then load the rest.
+"""Boot in stages: adopt what the launcher made ready, or become ready here; then load the rest.
 
-Stage one is all that Lambda and the function wait for. Whatever fails after it must not end the process.
+What the launcher was unsure about is settled before anything is registered. Stage one is all that Lambda and the
+function wait for. Whatever fails after it must not end the process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> int:
 
         failover.settle(environ)
     try:
-        handover = ready.become_ready(environ, ready.extension_name(environ, sys.argv[0]))
+        handover = ready.adopt(environ) or ready.become_ready(environ, ready.extension_name(environ, sys.argv[0]))
     except (Unreachable, Refused) as problem:
         report.error(f"the extension cannot register with Lambda: {problem}")
         return 1

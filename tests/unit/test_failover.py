@@ -22,6 +22,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "FLIPTOP_LAYER": "/opt",
         "FLIPTOP_NAME": "datadog-agent",
         "FLIPTOP_SCAN": "unsure",
+        "FLIPTOP_HANDOVER": "off",
         "DD_ENV": "prod",
     }
 
@@ -45,7 +46,7 @@ def test_a_file_that_needs_legacy_gives_the_process_back_to_the_launcher(
     with pytest.raises(Replaced):
         failover.settle(environ)
     launcher = "/opt/extensions/datadog-agent"
-    left = {"LAMBDA_TASK_ROOT": str(tmp_path), "DD_ENV": "prod"}
+    left = {"LAMBDA_TASK_ROOT": str(tmp_path), "FLIPTOP_HANDOVER": "off", "DD_ENV": "prod"}
     assert execs == [(launcher, [launcher, "--settled", "appsec_enabled", "otel"], left)]
 
 

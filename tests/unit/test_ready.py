@@ -91,6 +91,28 @@ def test_a_refused_registration_is_the_end() -> None:
         become_ready(api)
 
 
+MANAGED = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
+NO_INVOKE = Response(403, b'{"errorType":"Extension.InvalidEventType"}')
+
+
+@pytest.mark.parametrize(("environ", "answers"), [(MANAGED, []), ({}, [NO_INVOKE])])
+def test_managed_instances_tell_of_no_invocations(environ: dict[str, str], answers: list[Response]) -> None:
+    with ScriptedApi([*answers, REGISTERED, OK, SHUTDOWN]) as api:
+        handover = become_ready(api, **environ)
+        assert handover.api.receive().status == 200
+        close(handover)
+    register, subscribe, _ = api.requests[-3:]
+    assert json.loads(register.body) == {"events": ["SHUTDOWN"]}
+    assert json.loads(subscribe.body)["schemaVersion"] == "2025-01-29"
+    assert len(api.requests) == 3 + len(answers)
+
+
+def test_a_platform_that_knows_no_event_refuses_for_good() -> None:
+    with ScriptedApi([NO_INVOKE, NO_INVOKE]) as api, pytest.raises(Refused, match=r"InvalidEventType"):
+        become_ready(api)
+    assert len(api.requests) == 2
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:port"])
 def test_an_api_that_cannot_be_reached_is_named(address: str) -> None:
     with pytest.raises(Unreachable, match=address):

@@ -18,19 +18,21 @@ class Unreachable(Exception):
 
 
 class RuntimeApi:
-    """One connection to the Runtime API at `address` (`host:port`, never with a scheme)."""
+    """One connection to the Runtime API at `address` (`host:port`, never with a scheme): a new one, or `connection`,
+    which somebody else has made.
+    """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, connection: socket.socket | None = None) -> None:
         self.address = address
-        host, _, port = address.rpartition(":")
-        try:
-            self.socket = socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S)
-        except (OSError, ValueError) as problem:
-            raise Unreachable(f"AWS_LAMBDA_RUNTIME_API={address}: {problem}") from problem
+        self.socket = connection or _connected(address)
         # Waiting for an event has no limit: the environment may be frozen for hours in the middle of it.
         self.socket.settimeout(None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.protocol = ClientSide(address)
+
+    def expect(self, request: Request) -> None:
+        """Wait for the answer to `request` from now on: whoever made the connection has sent it."""
+        self.protocol.send(request)
 
     def call(self, request: Request) -> Response:
         """Send `request` and wait for its answer, however long that takes. Raises `Unreachable`."""
@@ -60,3 +62,11 @@ class RuntimeApi:
     def close(self) -> None:
         """Close the connection. A call pending on it is given up."""
         self.socket.close()
+
+
+def _connected(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        return socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S)
+    except (OSError, ValueError) as problem:
+        raise Unreachable(f"AWS_LAMBDA_RUNTIME_API={address}: {problem}") from problem

@@ -17,6 +17,8 @@ NEXT_PATH: Final = "/2020-01-01/extension/event/next"
 TELEMETRY_PATH: Final = "/2022-07-01/telemetry"
 # Records of functions that log JSON arrive as objects from this version on; on-demand needs nothing newer.
 TELEMETRY_SCHEMA: Final = "2022-12-13"
+# The only one that Managed Instances accept.
+MANAGED_TELEMETRY_SCHEMA: Final = "2025-01-29"
 # All three are always sent: Lambda's documents disagree about the default of maxItems.
 BUFFERING: Final = {"maxItems": 1000, "maxBytes": 262144, "timeoutMs": 25}
 
@@ -75,7 +77,12 @@ def registration(response: Response) -> Registration:
     identifier = response.header("Lambda-Extension-Identifier")
     if response.status != 200 or not identifier:
         raise Refused("register", response)
-    body = _object(response.body)
+    return registered(identifier, response.body)
+
+
+def registered(identifier: str, answer: bytes) -> Registration:
+    """The registration that goes by `identifier`, with what the body of the answer says, if it says anything."""
+    body = _object(answer)
     account = body.get("accountId")
     return Registration(identifier, str(body.get("functionName", "")), str(account) if account else None)
 
@@ -103,10 +110,10 @@ def event(response: Response) -> Event:
     raise ValueError(f"event/next: unknown eventType {kind!r}")
 
 
-def subscribe(identifier: str, port: int, types: tuple[str, ...]) -> Request:
+def subscribe(identifier: str, port: int, types: tuple[str, ...], schema: str = TELEMETRY_SCHEMA) -> Request:
     """Ask for telemetry of `types` at `http://sandbox.localdomain:<port>/`. The port must be listening already."""
     body = {
-        "schemaVersion": TELEMETRY_SCHEMA,
+        "schemaVersion": schema,
         "types": list(types),
         "buffering": BUFFERING,
         "destination": {"protocol": "HTTP", "URI": f"http://sandbox.localdomain:{port}/"},

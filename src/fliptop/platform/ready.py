@@ -3,25 +3,32 @@
 Lambda delays the function until each extension has asked for its first event; what happens after that overlaps with
 the function's own initialisation. The telemetry listener is open before the platform is asked to deliver to it, so
 that the kernel keeps what arrives before the event loop runs.
+
+The launcher does the same (`launcher/ready.c`), before an interpreter could have started, and hands over what it holds:
+`adopt`. Without a launcher, or where it left this to us, `become_ready` does it here.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+import stat
+from collections.abc import Mapping, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Final
 
+from fliptop.http1 import Request
 from fliptop.platform import extensions_api
 from fliptop.platform.api import RuntimeApi
-from fliptop.platform.extensions_api import Refused, Registration
+from fliptop.platform.extensions_api import MANAGED_TELEMETRY_SCHEMA, TELEMETRY_SCHEMA, Refused, Registration
 
 TELEMETRY_PORT: Final = 8999
 BACKLOG: Final = 128
 ALL_TYPES: Final = ("platform", "function", "extension")
+MANAGED_INSTANCES: Final = "lambda-managed-instances"
+FIRST_INHERITED: Final = 3
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,43 @@ class Handover:
     warnings: tuple[str, ...] = field(default=())
 
 
+def adopt(environ: MutableMapping[str, str]) -> Handover | None:
+    """Take over what the launcher made ready for this process, None if it did not.
+
+    Sockets come by the protocol of sd_listen_fds(3), the registration in `FLIPTOP_REGISTRATION` and
+    `FLIPTOP_REGISTRATION_BODY` (launcher/README.md). All of these variables are removed from `environ`, and the sockets
+    closed on exec: no other program shall take them for its own. The launcher has told what it had to warn of.
+    """
+    count, pid, names, identifier, body = (
+        environ.pop(name, "")
+        for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "FLIPTOP_REGISTRATION", "FLIPTOP_REGISTRATION_BODY")
+    )
+    named = names.split(":")
+    if pid != str(os.getpid()) or count != str(len(named)) or not identifier:
+        return None
+    sockets = {name: inherited for number, name in enumerate(named) if (inherited := _inherited(number))}
+    pending = sockets.pop("next", None)
+    telemetry = sockets.pop("telemetry", None) if pending else None
+    for unserved in sockets.values():
+        unserved.close()
+    if pending is None:
+        return None
+    api = RuntimeApi(_address(environ), pending)
+    api.expect(extensions_api.next_event(identifier))
+    return Handover(api, extensions_api.registered(identifier, os.fsencode(body)), telemetry)
+
+
+def _inherited(number: int) -> socket.socket | None:
+    descriptor = FIRST_INHERITED + number
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return None
+    except OSError:
+        return None
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
+
+
 def become_ready(environ: Mapping[str, str], name: str) -> Handover:
     """Do all that Lambda waits for, as the extension called `name`.
 
@@ -49,12 +93,15 @@ def become_ready(environ: Mapping[str, str], name: str) -> Handover:
         listener = _listen(TELEMETRY_PORT, warnings)
         if listener is not None:
             on_failure.callback(listener.close)
-        api = RuntimeApi(environ.get("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"))
+        api = RuntimeApi(_address(environ))
         on_failure.callback(api.close)
-        registration = extensions_api.registration(api.call(extensions_api.register(name)))
-        if listener is not None and not _subscribe(api, registration, environ, warnings):
-            listener.close()
-            listener = None
+        registration, schema = _register(api, name, environ)
+        if listener is not None:
+            types = telemetry_types(environ)
+            request = extensions_api.subscribe(registration.identifier, TELEMETRY_PORT, types, schema)
+            if not _subscribe(api, request, warnings):
+                listener.close()
+                listener = None
         api.send(extensions_api.next_event(registration.identifier))
         on_failure.pop_all()
         return Handover(api, registration, listener, tuple(warnings))
@@ -80,8 +127,20 @@ def _listen(port: int, warnings: list[str]) -> socket.socket | None:
     return listener
 
 
-def _subscribe(api: RuntimeApi, registration: Registration, environ: Mapping[str, str], warnings: list[str]) -> bool:
-    request = extensions_api.subscribe(registration.identifier, TELEMETRY_PORT, telemetry_types(environ))
+def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[Registration, str]:
+    """Register for the events that this platform has, and say which telemetry schema it wants."""
+    if environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != MANAGED_INSTANCES:
+        try:
+            return extensions_api.registration(api.call(extensions_api.register(name))), TELEMETRY_SCHEMA
+        except Refused as refusal:
+            if (refusal.status, refusal.error_type) != (403, "Extension.InvalidEventType"):
+                raise
+    # Many invocations run there at once, and extensions are told of none.
+    request = extensions_api.register(name, ("SHUTDOWN",))
+    return extensions_api.registration(api.call(request)), MANAGED_TELEMETRY_SCHEMA
+
+
+def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
     try:
         if extensions_api.subscribed(api.call(request)):
             return True
@@ -105,6 +164,10 @@ def telemetry_types(environ: Mapping[str, str]) -> tuple[str, ...]:
     return ("platform",) if given and all(value in off for value in given) else ALL_TYPES
 
 
-def environment() -> Mapping[str, str]:
+def _address(environ: Mapping[str, str]) -> str:
+    return environ.get("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+
+
+def environment() -> MutableMapping[str, str]:
     """The process's environment, broken UTF-8 included (as surrogates), as the rest of the extension reads it."""
     return os.environ

@@ -14,7 +14,8 @@ from fliptop import report
 from fliptop.settings.rules import decide
 from fliptop.settings.sources import BadYaml, read_yaml, yaml_path
 
-OURS = "FLIPTOP_"
+# What the launcher adds (launcher/README.md). The user's own FLIPTOP_HANDOVER is none of these.
+OURS = frozenset({"FLIPTOP_SCAN", "FLIPTOP_UNSURE", "FLIPTOP_LAYER", "FLIPTOP_NAME", "FLIPTOP_STARTED_NS"})
 
 
 def settle(environ: Mapping[str, str]) -> None:
@@ -23,7 +24,7 @@ def settle(environ: Mapping[str, str]) -> None:
     if not reasons:
         return
     launcher = Path(environ.get("FLIPTOP_LAYER", "/opt")) / "extensions" / environ.get("FLIPTOP_NAME", "datadog-agent")
-    untouched = {key: value for key, value in environ.items() if not key.startswith(OURS)}
+    untouched = {key: value for key, value in environ.items() if key not in OURS}
     try:
         os.execve(launcher, [str(launcher), "--settled", *reasons], untouched)  # noqa: S606 -- see above
     except OSError as problem:

@@ -1,0 +1,151 @@
+#include "handover.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "environment.h"
+
+/* The launcher's variables, each with its equals sign. What an earlier program left under these names does not count. */
+static const char *const NAMES[] = {
+	"FLIPTOP_SCAN=", "FLIPTOP_UNSURE=", "FLIPTOP_LAYER=", "FLIPTOP_NAME=", "FLIPTOP_STARTED_NS=", "FLIPTOP_REGISTRATION=",
+	"FLIPTOP_REGISTRATION_BODY=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
+};
+
+enum { NAME_COUNT = sizeof(NAMES) / sizeof(*NAMES), TEXTS_SIZE = PATH_SIZE + HTTP_BODY_KEPT + 2048 };
+
+/* An environment of any size with the variables at its end; `list` is NULL if there is no memory for it. */
+struct variables {
+	char **list;
+	size_t count;
+	struct writer to;
+	char texts[TEXTS_SIZE];
+};
+
+bool hands_over(const struct start *start, struct runtime_api *api, char *const *environment)
+{
+	const char *wanted = environment_get(environment, "FLIPTOP_HANDOVER");
+
+	if (start->decision.unsure[0] || (wanted && text_equals_folded(text_trimmed(text_of(wanted)), "off")))
+		return false;
+	return runtime_api_find(api, environment);
+}
+
+/* --- the environment --- */
+
+static bool is_ours(const char *entry)
+{
+	for (size_t i = 0; i < NAME_COUNT; i++)
+		if (!strncmp(entry, NAMES[i], strlen(NAMES[i])))
+			return true;
+	return false;
+}
+
+static void copy_theirs(struct variables *variables, char *const *environment)
+{
+	size_t count = 0, size;
+
+	while (environment[count])
+		count++;
+	size = (count + NAME_COUNT + 1) * sizeof(*variables->list);
+	variables->list = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (variables->list == MAP_FAILED)
+		variables->list = NULL;
+	for (size_t i = 0; variables->list && i < count; i++)
+		if (!is_ours(environment[i]))
+			variables->list[variables->count++] = environment[i];
+}
+
+static void add(struct variables *variables, const char *name, const char *value)
+{
+	variables->list[variables->count++] = variables->to.at;
+	write_text(&variables->to, name);
+	write_text(&variables->to, value);
+	write_end(&variables->to);
+	if (variables->to.at < variables->to.end)
+		variables->to.at++;
+}
+
+static void add_number(struct variables *variables, const char *name, uint64_t number)
+{
+	char digits[24];
+	struct writer to = WRITER(digits);
+
+	write_number(&to, number);
+	write_end(&to);
+	add(variables, name, digits);
+}
+
+static void add_known(struct variables *variables, const struct start *start)
+{
+	const char *unsure = start->decision.unsure;
+
+	add(variables, "FLIPTOP_SCAN=", unsure[0] ? "unsure" : "sure");
+	if (unsure[0])
+		add(variables, "FLIPTOP_UNSURE=", unsure);
+	add(variables, "FLIPTOP_LAYER=", start->layer.root);
+	add(variables, "FLIPTOP_NAME=", start->layer.name);
+	add_number(variables, "FLIPTOP_STARTED_NS=", start->started_ns);
+}
+
+/* --- the sockets --- */
+
+/* In the order of their names: the listeners that are open, then the connection. */
+struct inheritance {
+	int sockets[MOST_INHERITED];
+	size_t count;
+	char names[128];
+};
+
+static void inherit(struct inheritance *inheritance, const struct ready *ready)
+{
+	struct writer to = WRITER(inheritance->names);
+
+	for (size_t i = 0; i < ready->listeners.count; i++)
+		if (ready->listeners.all[i].socket >= 0) {
+			inheritance->sockets[inheritance->count++] = ready->listeners.all[i].socket;
+			write_text(&to, ready->listeners.all[i].name);
+			write_text(&to, ":");
+		}
+	inheritance->sockets[inheritance->count++] = ready->api.socket;
+	write_text(&to, "next");
+	write_end(&to);
+}
+
+static void add_ready(struct variables *variables, const struct inheritance *inheritance, const struct ready *ready)
+{
+	const struct http_response *registration = &ready->registration;
+
+	add_number(variables, "LISTEN_FDS=", inheritance->count);
+	add_number(variables, "LISTEN_PID=", (uint64_t)getpid());
+	add(variables, "LISTEN_FDNAMES=", inheritance->names);
+	add(variables, "FLIPTOP_REGISTRATION=", registration->wanted);
+	/* Half of it would be of no use. */
+	if (strlen(registration->body) == registration->body_length)
+		add(variables, "FLIPTOP_REGISTRATION_BODY=", registration->body);
+}
+
+int execute_extension(const struct start *start, const struct ready *ready, char *const *environment)
+{
+	char *arguments[] = {(char *)start->layer.extension, NULL};
+	struct inheritance inheritance = {.count = 0};
+	struct variables variables = {.count = 0};
+	int error;
+
+	variables.to = (struct writer)WRITER(variables.texts);
+	copy_theirs(&variables, environment);
+	if (!variables.list)
+		return ENOMEM;
+	add_known(&variables, start);
+	if (ready) {
+		inherit(&inheritance, ready);
+		add_ready(&variables, &inheritance, ready);
+	}
+	if (inherit_sockets(inheritance.sockets, inheritance.count))
+		return errno;
+	execve(start->layer.extension, arguments, variables.list);
+	error = errno;
+	close_inherited(inheritance.count);
+	return error;
+}

@@ -1,0 +1,40 @@
+/* The Runtime API at AWS_LAMBDA_RUNTIME_API: one connection, one request at a time. Nothing here limits the time that an
+ * answer takes: Lambda decides that, and may freeze everything in the middle of it. */
+#ifndef FLIPTOP_RUNTIME_API_H
+#define FLIPTOP_RUNTIME_API_H
+
+#include <netinet/in.h>
+
+#include "http.h"
+#include "text.h"
+
+enum { CONNECT_TIMEOUT_S = 2 };
+
+struct runtime_api {
+	const char *address; /* "host:port", as the environment gives it */
+	struct sockaddr_in at;
+	int socket; /* -1: not connected */
+};
+
+struct request {
+	const char *line;  /* method and path */
+	const char *name;  /* of a header, with its value; more of them, each with CRLF behind it, in `headers` */
+	const char *value;
+	const char *headers;
+	const char *body;
+};
+
+/* Find the address in the environment; false if there is none, or the host is neither an IPv4 address nor localhost.
+ * Connects to nothing. */
+bool runtime_api_find(struct runtime_api *api, char *const *environment);
+
+/* Send a request, connecting first where that is needed. NULL, or why it failed. */
+const char *runtime_api_ask(struct runtime_api *api, const struct request *request);
+
+/* Wait for the answer, keeping the header `wanted` (in lower case) and the start of the body. NULL, or why it failed. */
+const char *runtime_api_answer(struct runtime_api *api, struct http_response *response, const char *wanted);
+
+/* Give the connection up. */
+void runtime_api_close(struct runtime_api *api);
+
+#endif
