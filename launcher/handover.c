@@ -23,11 +23,30 @@ struct variables {
 	char texts[TEXTS_SIZE];
 };
 
+/* Once the first event is asked for, init may end, and with it the CPU that init has. With less memory than this, the
+ * extension would then reach its stand-in later than a timeout of one second strikes, and nobody would answer. */
+enum { LEAST_MEMORY_MB = 512 };
+
+static bool has_cpu_to_spare(char *const *environment)
+{
+	const char *digit = environment_get(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE");
+	unsigned megabytes = 0;
+
+	if (!digit || !*digit)
+		return true; /* not on Lambda */
+	for (; *digit >= '0' && *digit <= '9' && megabytes < LEAST_MEMORY_MB; digit++)
+		megabytes = megabytes * 10 + (unsigned)(*digit - '0');
+	return megabytes >= LEAST_MEMORY_MB;
+}
+
 bool hands_over(const struct start *start, struct runtime_api *api, char *const *environment)
 {
-	const char *wanted = environment_get(environment, "FLIPTOP_HANDOVER");
+	const char *variable = environment_get(environment, "FLIPTOP_HANDOVER");
+	struct text wanted = text_trimmed(text_of(variable ? variable : ""));
 
-	if (start->decision.unsure[0] || (wanted && text_equals_folded(text_trimmed(text_of(wanted)), "off")))
+	if (start->decision.unsure[0] || text_equals_folded(wanted, "off"))
+		return false;
+	if (!text_equals_folded(wanted, "on") && !has_cpu_to_spare(environment))
 		return false;
 	return runtime_api_find(api, environment);
 }

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from fliptop import report
 from fliptop.clock import SystemClock
+from fliptop.lifecycle.deadline import invoke_margin, memory_mb
 from fliptop.lifecycle.standin import StandIn
 from fliptop.platform import ready
 from fliptop.platform.api import Unreachable
@@ -37,7 +38,8 @@ def main() -> int:
 
 def _work(handover: ready.Handover, environ: Mapping[str, str]) -> None:
     clock = SystemClock()
-    stand_in = StandIn(handover.api, handover.registration.identifier, clock)
+    margin_s = invoke_margin(memory_mb(environ))
+    stand_in = StandIn(handover.api, handover.registration.identifier, clock, margin_s)
     try:
         import anyio  # noqa: PLC0415 -- loaded while the function initialises, not before
 

@@ -18,6 +18,8 @@ from fliptop.clock import Clock
 from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
 from fliptop.intake.client import ClientOptions, IntakeClient
+from fliptop.lifecycle.deadline import invoke_margin, memory_mb
+from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.loop import Lifecycle
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.lifecycle.standin import StandIn
@@ -29,7 +31,6 @@ from fliptop.logs.rules import Rule, compile_rule
 from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
-from fliptop.platform.events import EventStream
 from fliptop.platform.ready import Handover
 from fliptop.reader import TelemetryReader
 from fliptop.settings.model import Settings, effective, load
@@ -48,7 +49,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandI
     breaker = Breaker(clock)
     flusher = TelemetryFlusher(logs, Outbox(ledger, breaker), _client(settings, identity, environ, clock), breaker)
     reader = TelemetryReader(inbox, logs, milestones, identity, ledger)
-    lifecycle = Lifecycle(clock, identity, milestones, telemetry=handover.telemetry is not None)
+    margin_s = invoke_margin(memory_mb(environ))
+    lifecycle = Lifecycle(clock, identity, milestones, margin_s, telemetry=handover.telemetry is not None)
     async with anyio.create_task_group() as tasks:
         if (listening := handover.telemetry) is not None:
             handler = telemetry_handler(inbox)
@@ -116,4 +118,6 @@ def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], 
         settings.tls_cert_file,
         verify=not settings.skip_ssl_validation,
     )
-    return IntakeClient(options, api_key, clock)
+    client = IntakeClient(options, api_key, clock)
+    client.prepare(settings.logs_url)
+    return client

@@ -200,6 +200,8 @@ def test_the_launcher_asks_what_the_extension_would_ask(
         {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:65536"},
         {"AWS_LAMBDA_RUNTIME_API": "[::1]:9001"},
         {"AWS_LAMBDA_RUNTIME_API": "http://127.0.0.1:9001"},
+        {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128"},
+        {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "511"},
     ],
 )
 def test_the_extension_does_it_all_itself(inspected: Layer, environ: dict[str, str]) -> None:
@@ -208,6 +210,20 @@ def test_the_extension_does_it_all_itself(inspected: Layer, environ: dict[str, s
     assert done.outcome.lines == []
     assert done.api.requests == []
     assert done.environ.keys().isdisjoint(VARIABLES)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512"},
+        {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240"},
+        {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "99999999999999999999"},
+        {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128", "FLIPTOP_HANDOVER": "on"},
+    ],
+)
+def test_with_cpu_to_spare_the_launcher_does_it(inspected: Layer, environ: dict[str, str]) -> None:
+    done = start(inspected, READY, environ)
+    assert done.environ.keys() >= set(VARIABLES)
 
 
 def test_nothing_is_registered_while_the_scan_is_unsure(inspected: Layer) -> None:

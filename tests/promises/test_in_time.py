@@ -43,9 +43,12 @@ async def test_a_dead_intake_is_paid_for_once(tmp_path: Path) -> None:
     assert sum(other < 500 for other in others) >= 2
 
 
-async def test_the_smallest_function_meets_its_deadline_while_the_extension_still_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory_mb", [128, 512])
+async def test_a_small_function_meets_its_deadline_while_the_extension_still_loads(
+    memory_mb: int, tmp_path: Path
+) -> None:
     """128 MB own a fourteenth of a core: loading takes longer than the first invocation may."""
-    life = await live(Plan(memory_mb=128, timeout_s=1.0), tmp_path)
+    life = await live(Plan(memory_mb=memory_mb, timeout_s=1.0), tmp_path)
     assert [invocation.status for invocation in life.invocations] == ["success"] * 3
     assert min(spare_seconds(life, 1.0)) > 0
 

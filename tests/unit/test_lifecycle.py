@@ -9,7 +9,7 @@ import pytest
 
 from fliptop.identity import Identity
 from fliptop.lifecycle import loop
-from fliptop.lifecycle.deadline import LONGEST_FLUSH_S, PROBE_S, flush_budget, time_left
+from fliptop.lifecycle.deadline import LONGEST_FLUSH_S, PROBE_S, flush_budget, invoke_margin, memory_mb, time_left
 from fliptop.lifecycle.loop import Lifecycle
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.platform.extensions_api import Event, Invoke, Shutdown
@@ -63,7 +63,7 @@ def milestones() -> Milestones:
 
 
 def life(clock: MovedClock, milestones: Milestones, *, telemetry: bool = True) -> Lifecycle:
-    return Lifecycle(clock, Identity({}, None, {}), milestones, telemetry=telemetry)
+    return Lifecycle(clock, Identity({}, None, {}), milestones, 0.2, telemetry=telemetry)
 
 
 def invoke(clock: MovedClock, request_id: str = "r1", seconds: float = 3.0) -> Invoke:
@@ -170,6 +170,13 @@ def test_time_left_is_measured_on_the_wall_clock_and_never_negative() -> None:
     assert time_left(10_000, 7.0, 0.5) == pytest.approx(2.5)
     assert time_left(10_000, 20.0, 0.5) == 0.0
     assert time_left(0, 7.0, 0.0) == 0.0
+
+
+def test_a_smaller_share_of_a_core_needs_a_wider_margin() -> None:
+    assert invoke_margin(10240) == invoke_margin(1769) == pytest.approx(0.2)
+    assert invoke_margin(128) == pytest.approx(0.1 + 0.02 * 1769 / 128)
+    assert invoke_margin(memory_mb({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128"})) > 0.3
+    assert invoke_margin(memory_mb({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "lots"})) == pytest.approx(0.2)
 
 
 def test_a_flush_gets_what_is_left_and_never_more_than_is_sensible() -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from fliptop.http1 import Response
 from fliptop.lifecycle import bare
+from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.standin import Watch
 from fliptop.platform import extensions_api, ready
 from fliptop.platform.api import RuntimeApi, Unreachable
-from fliptop.platform.events import EventStream
 from fliptop.platform.extensions_api import Event, Refused, Shutdown
 from tests.unit.runtime_api import HANG_UP, OK, REGISTERED, SHUTDOWN, ScriptedApi
 

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from fliptop.http1 import Response
+from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.standin import StandIn, Watch
 from fliptop.platform import extensions_api
 from fliptop.platform.api import RuntimeApi
-from fliptop.platform.events import EventStream
 from fliptop.platform.extensions_api import Event, Invoke, Shutdown
 from tests.conftest import MovedClock
 from tests.unit.runtime_api import HANG_UP, SHUTDOWN, ScriptedApi
@@ -26,7 +26,7 @@ def invoke(clock: MovedClock, seconds: float) -> Response:
 def stand_in(api: ScriptedApi, clock: MovedClock) -> tuple[RuntimeApi, StandIn]:
     connection = RuntimeApi(api.address)
     connection.send(extensions_api.next_event("id-1"))
-    return connection, StandIn(connection, "id-1", clock)
+    return connection, StandIn(connection, "id-1", clock, 0.2)
 
 
 def wait_for(api: ScriptedApi, requests: int) -> None:

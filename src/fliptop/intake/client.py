@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx
 
-from fliptop import __version__
+from fliptop import __version__, report
 from fliptop.aws.api_key import ApiKey
 from fliptop.clock import Clock
 from fliptop.outbox.payload import Payload
@@ -21,6 +21,8 @@ from fliptop.outbox.verdict import Answer
 # Shorter than any load balancer's idle timeout; a busy function keeps its connection, a thawed one starts anew.
 IDLE_LIMIT_S: Final = 5.0
 MAX_RESPONSE_BYTES: Final = 64 * 1024
+# OSError and ValueError: a CA file, a proxy or a URL that cannot be used.
+_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,22 @@ class IntakeClient:
         key = await self._api_key.get()
         if key is None:
             return Answer(None, "there is no API key yet")
-        client = await self._fresh(payload.url)
         headers = [*payload.headers, ("DD-API-KEY", key), ("User-Agent", f"fliptop/{__version__}")]
         try:
+            client = await self._fresh(payload.url)
             async with client.stream("POST", payload.url, content=payload.body, headers=headers) as response:
                 await _read_and_forget(response)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as problem:
+        except _FAILURES as problem:
             return Answer(None, f"{type(problem).__name__}: {problem}".removesuffix(": "))
         self._used_at = self._clock.wall()
         return Answer(response.status_code, retry_after_s=_seconds(response.headers.get("Retry-After")))
+
+    def prepare(self, url: str) -> None:
+        """Do what takes CPU and no network before the first `send` to `url`, while nobody waits for it."""
+        try:
+            self._client, self._used_at = self._connect(url), self._clock.wall()
+        except _FAILURES as problem:
+            report.error(f"{url} cannot be spoken to ({problem}): logs are kept until that changes, or dropped at last")
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-# Between our last act and the moment the function's timeout strikes: a scheduling delay on a throttled core, and the
-# way of `/event/next` to the platform.
-INVOKE_MARGIN_S: Final = 0.2
+# Between our last act and the moment the function's timeout strikes: the way of `/event/next` to the platform, and what
+# is computed without a pause after time was up, on the share of a core that the function's memory buys.
+LEAST_MARGIN_S: Final = 0.2
+LAST_ACT_CPU_S: Final = 0.02
+FULL_CORE_MB: Final = 1769
 # Of the 2 seconds that SHUTDOWN gives, what writing the ledger and exiting take.
 SHUTDOWN_MARGIN_S: Final = 0.2
 # A flush at the end of an invocation keeps the environment from its next one. What is not sent by then is kept, not
@@ -14,6 +17,18 @@ SHUTDOWN_MARGIN_S: Final = 0.2
 LONGEST_FLUSH_S: Final = 5.0
 # After a failure, one short attempt tells whether the intake is back.
 PROBE_S: Final = 1.0
+
+
+def invoke_margin(memory_mb: float) -> float:
+    """Seconds to keep free before an invocation's deadline, on a function of `memory_mb`."""
+    share = min(1.0, max(memory_mb, 128) / FULL_CORE_MB)
+    return max(LEAST_MARGIN_S, LEAST_MARGIN_S / 2 + LAST_ACT_CPU_S / share)
+
+
+def memory_mb(environ: Mapping[str, str]) -> float:
+    """The function's memory as Lambda tells it; a full core's worth where nobody does."""
+    value = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    return float(value) if value.isdecimal() else FULL_CORE_MB
 
 
 def time_left(deadline_ms: int, now: float, margin_s: float) -> float:

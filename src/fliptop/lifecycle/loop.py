@@ -14,7 +14,7 @@ import anyio
 from fliptop import report
 from fliptop.clock import Clock
 from fliptop.identity import Identity
-from fliptop.lifecycle.deadline import INVOKE_MARGIN_S, SHUTDOWN_MARGIN_S, time_left
+from fliptop.lifecycle.deadline import SHUTDOWN_MARGIN_S, time_left
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.platform.extensions_api import Event, Invoke, Shutdown
 
@@ -45,10 +45,15 @@ class Flusher(Protocol):
 
 
 class Lifecycle:
-    """One execution environment's life, from the first event to SHUTDOWN. `telemetry` False: no records will come."""
+    """One execution environment's life, from the first event to SHUTDOWN. `margin_s` is kept free before the deadline
+    of each invocation; `telemetry` False: no records will come.
+    """
 
-    def __init__(self, clock: Clock, identity: Identity, milestones: Milestones, *, telemetry: bool) -> None:
+    def __init__(
+        self, clock: Clock, identity: Identity, milestones: Milestones, margin_s: float, *, telemetry: bool
+    ) -> None:
         self._clock = clock
+        self._margin_s = margin_s
         self._identity = identity
         self._milestones = milestones
         self._telemetry = telemetry
@@ -58,21 +63,23 @@ class Lifecycle:
         """Serve events until SHUTDOWN has been served."""
         while True:
             event = await events.next()
-            if isinstance(event, Shutdown):
-                await self._shut_down(event, flusher)
-                return
             try:
-                await self._invocation(event, flusher)
+                if isinstance(event, Shutdown):
+                    await self._shut_down(event, flusher)
+                else:
+                    await self._invocation(event, flusher)
             except Exception as problem:  # noqa: BLE001 -- promise 1: a defect here must not cost an invocation
-                report.error(f"an invocation could not be followed ({problem!r}): its telemetry is kept for later")
+                report.error(f"{type(event).__name__} could not be served ({problem!r}): telemetry is kept for later")
+            if isinstance(event, Shutdown):
+                return
 
     async def _invocation(self, event: Invoke, flusher: Flusher) -> None:
         report.debug(f"Invoke event {event.request_id}; deadline: {event.deadline_ms}")
         self._last_request = event.request_id
         self._identity.learn_arn(event.function_arn)
-        with anyio.move_on_after(self._left(event.deadline_ms, INVOKE_MARGIN_S)):
+        with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s)):
             await self._runtime_done(event.request_id)
-        await flusher.flush(self._left(event.deadline_ms, INVOKE_MARGIN_S))
+        await flusher.flush(self._left(event.deadline_ms, self._margin_s))
 
     async def _runtime_done(self, request_id: str) -> None:
         if self._telemetry and not self._milestones.proven:

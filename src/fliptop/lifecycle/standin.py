@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 
 from fliptop.clock import Clock
-from fliptop.lifecycle.deadline import INVOKE_MARGIN_S, time_left
+from fliptop.lifecycle.deadline import time_left
 from fliptop.platform import extensions_api
 from fliptop.platform.api import RuntimeApi, Unreachable
 from fliptop.platform.extensions_api import Event, Refused, Shutdown
@@ -30,12 +30,15 @@ class Watch:
 
 
 class StandIn:
-    """Watches `api`, which has `/event/next` pending, from `__init__` until `relieve`."""
+    """Watches `api`, which has `/event/next` pending, from `__init__` until `relieve`. `margin_s` is kept free before
+    the deadline of an invocation.
+    """
 
-    def __init__(self, api: RuntimeApi, identifier: str, clock: Clock) -> None:
+    def __init__(self, api: RuntimeApi, identifier: str, clock: Clock, margin_s: float) -> None:
         self._api = api
         self._identifier = identifier
         self._clock = clock
+        self._margin_s = margin_s
         self._watch = Watch(intact=False)
         self._waking, self._wake = socket.socketpair()
         # A daemon: should everything else fail, this thread must not keep the process from its last line of defence.
@@ -63,7 +66,7 @@ class StandIn:
             event = extensions_api.event(response)
             if isinstance(event, Shutdown):
                 return Watch(event)
-            left = time_left(event.deadline_ms, self._clock.wall(), INVOKE_MARGIN_S)
+            left = time_left(event.deadline_ms, self._clock.wall(), self._margin_s)
             if self._relieved_within(left):
                 return Watch(event)
             self._api.send(extensions_api.next_event(self._identifier))

@@ -1,7 +1,7 @@
 """Calls to `AWS_LAMBDA_RUNTIME_API` over one blocking socket: all that the extension needs before it is ready.
 
 Plain sockets, because a concurrency library would cost more to import than the whole exchange takes. Afterwards the
-same connection, with `/event/next` pending on it, goes to the event loop (`platform.events`).
+same connection, with `/event/next` pending on it, goes to the event loop (`lifecycle.events`).
 """
 
 from __future__ import annotations
