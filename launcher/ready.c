@@ -78,7 +78,7 @@ static const char *register_extension(struct ready *ready, const char *name, boo
 static bool logs_switched_off(char *const *environment)
 {
 	static const char *const KEYS[] = {"logs_enabled", "serverless_logs_enabled"};
-	static const char *const OFF[] = {"false", "0", "0.0", NULL};
+	static const char *const OFF[] = {"false", "0", "0.0", "no", "off", "f", NULL};
 	bool off = false;
 
 	for (size_t i = 0; i < sizeof(KEYS) / sizeof(*KEYS); i++) {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from typing import Final
 
 from fliptop import report
 from fliptop.clock import SystemClock
@@ -17,6 +18,8 @@ from fliptop.lifecycle.standin import StandIn
 from fliptop.platform import ready
 from fliptop.platform.api import Unreachable
 from fliptop.platform.extensions_api import Refused
+
+SWITCH_INTERVAL_S: Final = 0.001
 
 
 def main() -> int:
@@ -38,6 +41,8 @@ def main() -> int:
 
 def _work(handover: ready.Handover, environ: Mapping[str, str]) -> None:
     clock = SystemClock()
+    # So that the stand-in need not wait long for the interpreter while this thread imports.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     margin_s = invoke_margin(memory_mb(environ))
     stand_in = StandIn(handover.api, handover.registration.identifier, clock, margin_s)
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import anyio
+import anyio.lowlevel
 
 from fliptop import report
 from fliptop.intake.client import IntakeClient
-from fliptop.lifecycle.deadline import flush_budget
+from fliptop.lifecycle.deadline import SHORTEST_FLUSH_S, flush_budget
 from fliptop.logs.pipeline import LogPipeline
 from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
@@ -25,27 +26,33 @@ class TelemetryFlusher:
         self._breaker = breaker
 
     async def flush(self, left_s: float) -> None:
-        """See `lifecycle.loop.Flusher`. Costs nothing while the intake is known to be dead."""
-        self._seal()
-        if not self._breaker.open:
-            await self._send(flush_budget(left_s, probing=self._breaker.probing))
+        """See `lifecycle.loop.Flusher`. Costs next to nothing while the intake is known to be dead."""
+        await self._send(0.0 if self._breaker.open else flush_budget(left_s, self._breaker.failures), left_s)
 
     async def finish(self, left_s: float) -> None:
         """See `lifecycle.loop.Flusher`."""
-        self._seal(last=True)
-        await self._send(left_s)
-        self._outbox.drop_all("shutdown")
+        try:
+            await self._send(left_s, left_s, last=True)
+        finally:  # without a pause from here on, so that nothing can be accepted after the books are closed
+            for payload in self._logs.seal(last=True):
+                self._outbox.put(payload)
+            self._outbox.drop_all("shutdown" if self._client else "no_api_key")
 
-    def _seal(self, *, last: bool = False) -> None:
-        for payload in self._logs.seal(last=last):
-            self._outbox.put(payload)
+    async def _send(self, seconds: float, left_s: float, *, last: bool = False) -> None:
+        """Seal, then send, both within `left_s`; sending takes `seconds` at most."""
+        began = anyio.current_time()
+        with anyio.move_on_after(left_s):
+            for payload in self._logs.seal(last=last):
+                self._outbox.put(payload)
+                await anyio.lowlevel.checkpoint()  # a batch takes milliseconds to compress, more on a small share
+        seconds = min(seconds, left_s - (anyio.current_time() - began))
         if self._client is None:
             self._outbox.drop_all("no_api_key")
-
-    async def _send(self, seconds: float) -> None:
-        if self._client is not None:
-            with anyio.move_on_after(seconds):
+        elif self._outbox.items and seconds >= SHORTEST_FLUSH_S:
+            with anyio.move_on_after(seconds) as flush:
                 await self._outbox.flush(self._client.send)
+            if flush.cancelled_caught:
+                self._outbox.no_answer(seconds)
 
 
 def log_ledger(ledger: Ledger) -> None:

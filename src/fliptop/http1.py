@@ -124,7 +124,11 @@ class ClientSide:
         self._body = bytearray()
 
     def send(self, request: Request) -> bytes:
-        """The bytes of `request`. The answer to the one before must have been received."""
+        """The bytes of `request`. The answer to the one before must have been received. Raises `ProtocolError` when the
+        server has said that it would not take another one on this connection.
+        """
+        if not self.keeps_open:
+            raise ProtocolError("the server has ended this connection")
         headers = (("Host", self._host), *request.headers)
         head = h11.Request(method=request.method, target=request.target, headers=_with_length(headers, request.body))
         sent = self._connection.send(head) or b""

@@ -36,7 +36,7 @@ from fliptop.reader import TelemetryReader
 from fliptop.settings.model import Settings, effective, load
 
 # A task that dies is started again; one that keeps dying is switched off, and the loop over /event/next goes on.
-MAX_DEATHS: Final = 5
+MAX_RESTARTS: Final = 5
 RESTART_PAUSE_S: Final = 0.1
 
 
@@ -63,12 +63,12 @@ async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandI
 
 
 async def supervise(name: str, task: Callable[[], Awaitable[None]]) -> None:
-    """Run `task` again whenever it dies, `MAX_DEATHS` times at most. Only cancellation passes through."""
-    for death in range(1, MAX_DEATHS + 1):
+    """Run `task` again whenever it dies, `MAX_RESTARTS` times at most. Only cancellation passes through."""
+    for death in range(MAX_RESTARTS + 1):
         try:
             await task()
         except Exception as problem:  # noqa: BLE001 -- promise 1: whatever breaks is contained here
-            report.error(f"the {name} died ({problem!r}), {MAX_DEATHS - death} restarts left")
+            report.error(f"the {name} died ({problem!r}), {MAX_RESTARTS - death} restarts left")
             await anyio.sleep(RESTART_PAUSE_S * 2**death)
         else:
             return
@@ -76,11 +76,15 @@ async def supervise(name: str, task: Callable[[], Awaitable[None]]) -> None:
 
 
 def _settings(handover: Handover, environ: Mapping[str, str]) -> Settings:
-    settings, complaints = load(environ)
+    try:
+        settings, complaints = load(environ)
+    except Exception as problem:  # noqa: BLE001 -- whatever a value can do, the rest of the extension must run
+        settings, complaints = Settings(), [f"the settings cannot be read ({problem!r:.200}): the defaults are used"]
     report.set_level(settings.log_level)
     for complaint in (*handover.warnings, *complaints):
         report.warn(complaint)
-    report.debug(f"effective configuration: {effective(settings)}")
+    if settings.log_level in {"debug", "trace"}:
+        report.debug(f"effective configuration: {effective(settings)}")
     return settings
 
 

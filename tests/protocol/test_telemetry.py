@@ -61,6 +61,16 @@ def test_garbage_between_records_costs_only_itself() -> None:
     assert [type(item) for item in got] == [Record, Unreadable, Record]
 
 
+def test_a_delivery_that_is_all_rubbish_costs_no_time() -> None:
+    got = list(parse(b'{"time"' * 40_000))
+    assert 0 < len(got) <= 101
+
+
+def test_a_lone_surrogate_costs_nothing() -> None:
+    got = list(parse(b'[{"time":"2026-11-22T06:35:18Z","type":"function","record":"\\ud800"}]'))
+    assert [type(item) for item in got] == [Record]
+
+
 def test_broken_utf8_is_replaced() -> None:
     (record,) = parse(b'[{"time":"2026-11-22T06:35:18Z","type":"function","record":"caf\xe9"}]')
     assert isinstance(record, Record)

@@ -66,3 +66,6 @@ class ScriptedApi:
                     connection.close()
                     return
                 connection.sendall(protocol.respond(answer))
+                if not protocol.keeps_open:
+                    connection.close()
+                    return

@@ -9,7 +9,8 @@ import pytest
 
 from fliptop.identity import Identity
 from fliptop.lifecycle import loop
-from fliptop.lifecycle.deadline import LONGEST_FLUSH_S, PROBE_S, flush_budget, invoke_margin, memory_mb, time_left
+from fliptop.lifecycle import milestones as milestones_module
+from fliptop.lifecycle.deadline import FIRST_PROBE_S, LONGEST_FLUSH_S, flush_budget, invoke_margin, memory_mb, time_left
 from fliptop.lifecycle.loop import Lifecycle
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.platform.extensions_api import Event, Invoke, Shutdown
@@ -174,12 +175,23 @@ def test_time_left_is_measured_on_the_wall_clock_and_never_negative() -> None:
 
 def test_a_smaller_share_of_a_core_needs_a_wider_margin() -> None:
     assert invoke_margin(10240) == invoke_margin(1769) == pytest.approx(0.2)
-    assert invoke_margin(128) == pytest.approx(0.1 + 0.02 * 1769 / 128)
+    assert invoke_margin(128) == pytest.approx(0.1 + 0.03 * 1769 / 128)
     assert invoke_margin(memory_mb({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128"})) > 0.3
     assert invoke_margin(memory_mb({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "lots"})) == pytest.approx(0.2)
 
 
 def test_a_flush_gets_what_is_left_and_never_more_than_is_sensible() -> None:
-    assert flush_budget(900, probing=False) == LONGEST_FLUSH_S
-    assert flush_budget(900, probing=True) == PROBE_S
-    assert flush_budget(0.3, probing=True) == pytest.approx(0.3)
+    assert flush_budget(900, 0) == LONGEST_FLUSH_S
+    assert flush_budget(900, 1) == FIRST_PROBE_S
+    assert [flush_budget(900, failures) for failures in (2, 3, 4, 99)] == [2, 4, LONGEST_FLUSH_S, LONGEST_FLUSH_S]
+    assert flush_budget(0.3, 1) == pytest.approx(0.3)
+
+
+async def test_after_lambda_dropped_records_silence_says_that_the_runtime_is_done(
+    clock: MovedClock, milestones: Milestones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(milestones_module, "SILENCE_S", 0.02)
+    milestones.take(done("other"))
+    milestones.take(Record("platform.logsDropped", 1, {"droppedRecords": 9}))
+    with anyio.fail_after(5):
+        await life(clock, milestones).run(Script(invoke(clock, "r1", 600), shutdown(clock)), Flushes())

@@ -19,6 +19,10 @@ pytestmark = pytest.mark.anyio
 POST = b"POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 2\r\n\r\n[]"
 
 
+def post(body: bytes) -> bytes:
+    return POST[:-2] + body
+
+
 @asynccontextmanager
 async def listening(inbox: Inbox, limits: Limits | None = None) -> AsyncIterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
@@ -38,19 +42,20 @@ async def exchange(stream: SocketStream, data: bytes = POST) -> bytes:
 async def test_a_delivery_is_kept_and_answered() -> None:
     inbox = Inbox()
     async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
-        for _ in range(3):
-            assert (await exchange(stream)).startswith(b"HTTP/1.1 200")
-    assert [await inbox.take() for _ in range(3)] == [b"[]"] * 3
-    assert inbox.empty
+        for body in (b"[]", b"{}", b"[]"):
+            assert (await exchange(stream, post(body))).startswith(b"HTTP/1.1 200")
+    assert [await inbox.take() for _ in range(2)] == [b"[]", b"{}"]
+    assert inbox.empty, "what is delivered again is not kept again"
 
 
 async def test_a_full_inbox_asks_for_the_same_again() -> None:
     inbox = Inbox(ceiling=3)
     async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
-        assert (await exchange(stream)).startswith(b"HTTP/1.1 200")
-        assert (await exchange(stream)).startswith(b"HTTP/1.1 503")
+        assert (await exchange(stream, post(b"[]"))).startswith(b"HTTP/1.1 200")
+        assert (await exchange(stream, post(b"{}"))).startswith(b"HTTP/1.1 503")
         await inbox.take()
-        assert (await exchange(stream)).startswith(b"HTTP/1.1 200")
+        assert (await exchange(stream, post(b"{}"))).startswith(b"HTTP/1.1 200")
+    assert await inbox.take() == b"{}"
 
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", POST[:-1]])
@@ -79,6 +84,18 @@ async def test_over_the_ceiling_a_connection_waits_for_its_turn() -> None:
             assert waited.cancelled_caught
             await first.aclose()
             assert (await second.receive()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_sends_nothing_loses_its_place() -> None:
+    async with (
+        listening(Inbox(), Limits(connections=1, first_request_s=0.05)) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as idle,
+        await anyio.connect_tcp("127.0.0.1", port) as busy,
+    ):
+        with anyio.fail_after(5):
+            assert (await exchange(busy)).startswith(b"HTTP/1.1 200")
+            with pytest.raises(anyio.EndOfStream):
+                await idle.receive()
 
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 200), ("PUT", 200), ("GET", 405), ("DELETE", 405)])

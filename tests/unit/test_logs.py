@@ -237,6 +237,20 @@ def test_a_full_buffer_drops_the_newest_and_counts_them(ledger: Ledger) -> None:
     assert ledger.summary()["logs"]["dropped"] == {"buffer_full": 2}
 
 
+def test_an_entry_that_fits_into_no_payload_does_not_block_the_others(ledger: Ledger) -> None:
+    buffer = LogBuffer(ledger)
+    ledger.accept("logs", 3)
+    for size in (10, MAX_BATCH_BYTES, 10):
+        buffer.add(b"x" * size)
+    assert buffer.take() == (b"[xxxxxxxxxx,xxxxxxxxxx]", 2)
+    assert ledger.summary()["logs"]["dropped"] == {"too_large": 1}
+
+
+def test_orphans_are_bounded_in_bytes_too(pipe: Pipe) -> None:
+    sent = pipe.entries(*(function(f"{number}" + "x" * 800_000) for number in range(7)))
+    assert [text[0] for text, _ in ids(sent)] == ["0", "1"]
+
+
 @given(st.text(max_size=50), st.integers(0, 60))
 def test_long_texts_are_cut_on_a_character_and_marked(text: str, padding: int) -> None:
     long = "x" * (MAX_TEXT_BYTES - padding) + text
@@ -286,6 +300,8 @@ def test_placeholders_as_datadogs_agent_reads_them(placeholder: str, masked: str
         ({"type": "mask", "name": "n", "pattern": "x"}, "type must be one of"),
         ({"type": "mask_sequences", "name": "n"}, "pattern is missing"),
         ({"type": "mask_sequences", "name": "n", "pattern": "("}, "cannot be compiled"),
+        ({"type": "mask_sequences", "name": "n", "pattern": "a{99999999999999999999}"}, "cannot be compiled"),
+        ({"type": "mask_sequences", "name": "n", "pattern": "(" * 500 + ")" * 500}, "cannot be compiled"),
     ],
 )
 def test_a_broken_rule_is_named(definition: object, complaint: str) -> None:

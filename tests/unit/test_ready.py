@@ -124,11 +124,45 @@ def test_an_api_that_hangs_up_is_unreachable() -> None:
         become_ready(api)
 
 
+CLOSE = (("Connection", "close"),)
+
+
+def test_a_platform_that_closes_after_each_answer_is_asked_on_a_new_connection(said: list[str]) -> None:
+    async def one_more(handover: ready.Handover) -> Event:
+        events = EventStream(handover.api, "id-1", Watch())
+        got = [await events.next(), await events.next()]
+        await events._disconnect()
+        return got[-1]
+
+    answers = [
+        Response(200, REGISTERED.body, headers=(*REGISTERED.headers, *CLOSE)),
+        Response(200, b'"OK"', headers=CLOSE),
+        Response(200, b'{"eventType":"INVOKE","requestId":"r"}', headers=CLOSE),
+        Response(200, SHUTDOWN.body, headers=CLOSE),
+    ]
+    with ScriptedApi(answers) as api:
+        handover = become_ready(api)
+        assert anyio.run(one_more, handover) == Shutdown("spindown", 0)
+        assert len(api.requests) == 4
+        close(handover)
+    assert said == []
+
+
+def test_a_subscription_without_an_answer_costs_only_telemetry() -> None:
+    with ScriptedApi([REGISTERED, HANG_UP, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        assert handover.telemetry is None
+        assert "got no answer" in handover.warnings[0]
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
 @pytest.mark.parametrize(
     ("environ", "types"),
     [
         ({}, ready.ALL_TYPES),
         ({"DD_LOGS_ENABLED": "FALSE"}, ("platform",)),
+        ({"DD_LOGS_ENABLED": "off"}, ("platform",)),
         ({"datadog_serverless_logs_enabled": "0"}, ("platform",)),
         ({"DD_LOGS_ENABLED": "false", "DD_SERVERLESS_LOGS_ENABLED": "true"}, ready.ALL_TYPES),
         ({"DD_LOGS_ENABLED": "false", "DATADOG_LOGS_ENABLED": "true"}, ("platform",)),

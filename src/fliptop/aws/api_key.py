@@ -41,9 +41,8 @@ class ApiKey:
     async def get(self) -> str | None:
         """The key; None while it cannot be had. Asks AWS the first time, and again when a pause is over."""
         if self._found is None and self._sources and self._clock.wall() >= self._ask_again_at:
-            # Should we be cancelled: the deadline of one flush is no reason to spend the next one's as well.
-            self._ask_again_at = self._clock.wall() + PAUSE_S
             self._found = await self._ask()
+            self._ask_again_at = self._clock.wall() + PAUSE_S
         return self._found
 
     async def _ask(self) -> str | None:

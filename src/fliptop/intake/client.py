@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Final
 
+import anyio
 import httpx
 
 from fliptop import __version__, report
@@ -21,8 +22,7 @@ from fliptop.outbox.verdict import Answer
 # Shorter than any load balancer's idle timeout; a busy function keeps its connection, a thawed one starts anew.
 IDLE_LIMIT_S: Final = 5.0
 MAX_RESPONSE_BYTES: Final = 64 * 1024
-# OSError and ValueError: a CA file, a proxy or a URL that cannot be used.
-_FAILURES: Final = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)
+DRAIN_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,22 @@ class IntakeClient:
 
     async def send(self, payload: Payload) -> Answer:
         """Send `payload` once and say how the intake answered. Without a key nothing is sent."""
+        try:
+            return await self._exchange(payload)
+        except Exception as problem:  # noqa: BLE001 -- a proxy, a URL, a certificate: all that can go wrong is an answer
+            return Answer(None, f"{type(problem).__name__}: {problem}".removesuffix(": "))
+
+    async def _exchange(self, payload: Payload) -> Answer:
         key = await self._api_key.get()
         if key is None:
             return Answer(None, "there is no API key yet")
+        client = await self._fresh(payload.url)
         headers = [*payload.headers, ("DD-API-KEY", key), ("User-Agent", f"fliptop/{__version__}")]
-        try:
-            client = await self._fresh(payload.url)
-            async with client.stream("POST", payload.url, content=payload.body, headers=headers) as response:
-                await _read_and_forget(response)
-        except _FAILURES as problem:
-            return Answer(None, f"{type(problem).__name__}: {problem}".removesuffix(": "))
+        request = client.build_request("POST", payload.url, content=payload.body, headers=headers)
+        response = await client.send(request, stream=True)
+        # The status has decided. Neither a slow or broken body nor the end of our time may make us send this again.
+        with anyio.CancelScope(shield=True), anyio.move_on_after(DRAIN_S):
+            await _read_and_forget(response)
         self._used_at = self._clock.wall()
         return Answer(response.status_code, retry_after_s=_seconds(response.headers.get("Retry-After")))
 
@@ -67,7 +73,7 @@ class IntakeClient:
         """Do what takes CPU and no network before the first `send` to `url`, while nobody waits for it."""
         try:
             self._client, self._used_at = self._connect(url), self._clock.wall()
-        except _FAILURES as problem:
+        except Exception as problem:  # noqa: BLE001 -- each `send` meets it again, and says so in its answer
             report.error(f"{url} cannot be spoken to ({problem}): logs are kept until that changes, or dropped at last")
 
     async def aclose(self) -> None:
@@ -94,17 +100,25 @@ class IntakeClient:
     def _context(self) -> ssl.SSLContext:
         context = httpx.create_ssl_context(verify=self._options.verify)
         if self._options.ca_file:
-            context.load_verify_locations(self._options.ca_file)
+            try:
+                context.load_verify_locations(self._options.ca_file)
+            except OSError as problem:
+                raise ValueError(f"DD_TLS_CERT_FILE={self._options.ca_file}: {problem}") from problem
         return context
 
 
 async def _read_and_forget(response: httpx.Response) -> None:
-    """Read the body so that the connection can be used again, unless it is longer than any answer should be."""
+    """Read the body, so that the connection can be used again, unless it breaks or is longer than answers should be."""
     size = 0
-    async for chunk in response.aiter_raw():
-        size += len(chunk)
-        if size > MAX_RESPONSE_BYTES:
-            return
+    try:
+        async for chunk in response.aiter_raw():
+            size += len(chunk)
+            if size > MAX_RESPONSE_BYTES:
+                break
+    except Exception:  # noqa: BLE001, S110 -- it is a body that nobody wants; the pool sees if the connection broke
+        pass
+    finally:
+        await response.aclose()
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -10,8 +10,8 @@ import time
 from contextlib import closing
 
 from fliptop.platform import extensions_api
-from fliptop.platform.api import RuntimeApi, Unreachable
-from fliptop.platform.extensions_api import Refused, Shutdown
+from fliptop.platform.api import RuntimeApi
+from fliptop.platform.extensions_api import Shutdown
 
 PAUSE_S = 1.0
 
@@ -24,5 +24,5 @@ def keep_alive(address: str, identifier: str) -> None:
                 while not isinstance(extensions_api.event(api.call(extensions_api.next_event(identifier))), Shutdown):
                     pass
                 return
-        except (Unreachable, Refused, ValueError):
+        except Exception:  # noqa: BLE001 -- there is no other line behind this one
             time.sleep(PAUSE_S)

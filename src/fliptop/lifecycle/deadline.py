@@ -8,15 +8,18 @@ from typing import Final
 # Between our last act and the moment the function's timeout strikes: the way of `/event/next` to the platform, and what
 # is computed without a pause after time was up, on the share of a core that the function's memory buys.
 LEAST_MARGIN_S: Final = 0.2
-LAST_ACT_CPU_S: Final = 0.02
+LAST_ACT_CPU_S: Final = 0.03
 FULL_CORE_MB: Final = 1769
 # Of the 2 seconds that SHUTDOWN gives, what writing the ledger and exiting take.
 SHUTDOWN_MARGIN_S: Final = 0.2
 # A flush at the end of an invocation keeps the environment from its next one. What is not sent by then is kept, not
 # lost, so there is no reason to wait longer.
 LONGEST_FLUSH_S: Final = 5.0
-# After a failure, one short attempt tells whether the intake is back.
-PROBE_S: Final = 1.0
+# After a failure, a short attempt tells whether the intake is back; each further one may take twice as long, because a
+# slow intake is not a dead one.
+FIRST_PROBE_S: Final = 1.0
+# An attempt that gets less time than this says nothing about the intake, and is not made.
+SHORTEST_FLUSH_S: Final = 0.1
 
 
 def invoke_margin(memory_mb: float) -> float:
@@ -36,6 +39,7 @@ def time_left(deadline_ms: int, now: float, margin_s: float) -> float:
     return max(0.0, deadline_ms / 1000 - now - margin_s)
 
 
-def flush_budget(left_s: float, *, probing: bool) -> float:
-    """Seconds for a flush at the end of an invocation that has `left_s` to live."""
-    return min(left_s, PROBE_S if probing else LONGEST_FLUSH_S)
+def flush_budget(left_s: float, failures: int) -> float:
+    """Seconds for a flush at the end of an invocation that has `left_s` to live, after so many failures in a row."""
+    longest = min(LONGEST_FLUSH_S, FIRST_PROBE_S * 2 ** min(failures - 1, 8)) if failures else LONGEST_FLUSH_S
+    return min(left_s, longest)

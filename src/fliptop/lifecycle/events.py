@@ -63,6 +63,8 @@ class EventStream:
         while (response := self._protocol.receive(await stream.receive())) is None:
             pass
         self._pending = False
+        if not self._protocol.keeps_open:
+            await self._disconnect()
         return response
 
     async def _connected(self) -> SocketStream:

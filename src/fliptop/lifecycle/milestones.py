@@ -10,6 +10,8 @@ from fliptop.platform.telemetry import Record
 
 # Enough to tell a milestone that came before we asked for it; an environment runs one request at a time.
 REMEMBERED = 16
+# How long a platform that has dropped records must be silent until the runtime is taken to be done.
+SILENCE_S = 0.5
 
 
 class Milestones:
@@ -23,19 +25,24 @@ class Milestones:
         self.proven = False
         self._reached: deque[tuple[str, str | None]] = deque(maxlen=REMEMBERED)
         self._changed = anyio.Event()
+        self._incomplete = False
 
     def take(self, record: Record) -> None:
         """Note what `record` tells, if it is a milestone."""
         self.proven = True
         if record.type in {"platform.runtimeDone", "platform.report"}:
             self._reached.append((record.type, record.text("requestId")))
+        self._incomplete |= record.type == "platform.logsDropped"
         self._changed.set()
         self._changed = anyio.Event()
 
     async def runtime_done(self, request_id: str) -> None:
         """Wait until the runtime is done with `request_id`, successfully or not."""
         # A report says so too, should the record before it have been lost.
-        await self._wait({("platform.runtimeDone", request_id), ("platform.report", request_id)})
+        milestones = {("platform.runtimeDone", request_id), ("platform.report", request_id)}
+        with anyio.CancelScope() as given_up:
+            await self._wait(milestones, given_up)
+        self._incomplete = False
 
     async def reported(self, request_id: str) -> None:
         """Wait until the platform has reported on `request_id`."""
@@ -46,6 +53,9 @@ class Milestones:
         while not self.proven:
             await self._changed.wait()
 
-    async def _wait(self, milestones: set[tuple[str, str]]) -> None:
+    async def _wait(self, milestones: set[tuple[str, str]], given_up: anyio.CancelScope | None = None) -> None:
         while milestones.isdisjoint(self._reached):
+            if given_up is not None and self._incomplete:
+                # Lambda has dropped records: the one that is waited for may be among them. Silence then says as much.
+                given_up.deadline = anyio.current_time() + SILENCE_S
             await self._changed.wait()

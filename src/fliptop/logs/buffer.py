@@ -33,7 +33,10 @@ class LogBuffer:
         return self._size
 
     def add(self, encoded: bytes) -> None:
-        """Take over an entry that the ledger has accepted."""
+        """Take over an entry that the ledger has accepted. One that fits into no payload is dropped, as `too_large`."""
+        if len(encoded) + 2 > MAX_BATCH_BYTES:
+            self._ledger.drop(SIGNAL, 1, "too_large")
+            return
         if self._size + len(encoded) > self._ceiling:
             self._ledger.drop(SIGNAL, 1, "buffer_full")
             return

@@ -15,7 +15,9 @@ CUT_MARK: Final = "...TRUNCATED..."
 
 @dataclass(slots=True)
 class LogEntry:
-    """One log line on its way: what it says, how bad it is, when, and for which request (None: not known yet)."""
+    """One log line on its way: what it says (`shorten`ed), how bad it is, when, and for which request (None: not known
+    yet).
+    """
 
     text: str
     status: str
@@ -39,7 +41,7 @@ def encode(entry: LogEntry, source: LogSource) -> bytes:
     return orjson.dumps(
         {
             "message": {
-                "message": shorten(entry.text),
+                "message": entry.text,
                 "lambda": {"arn": source.arn, "request_id": entry.request_id},
                 "timestamp": entry.time_ms,
                 "status": entry.status,

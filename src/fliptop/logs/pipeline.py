@@ -16,7 +16,7 @@ from fliptop.clock import Clock
 from fliptop.compression import zstd
 from fliptop.identity import Identity
 from fliptop.logs.buffer import SIGNAL, LogBuffer
-from fliptop.logs.entry import LogEntry, LogSource, encode
+from fliptop.logs.entry import LogEntry, LogSource, encode, shorten
 from fliptop.logs.records import line
 from fliptop.logs.rules import Rule, apply
 from fliptop.outbox.ledger import Ledger
@@ -25,6 +25,7 @@ from fliptop.platform.telemetry import Record
 
 # Orphans are few (what a function prints while it loads); a runaway loop in the background must not fill the memory.
 MAX_ORPHANS: Final = 2000
+MAX_ORPHAN_SIZE: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class LogPipeline:
         self._clock = clock
         self._buffer = LogBuffer(ledger)
         self._orphans: deque[LogEntry] = deque()
+        self._orphan_size = 0
         self._request_id: str | None = None
         self._runtime_done: tuple[str | None, float | None] = (None, None)
         self._numbers = itertools.count(1)
@@ -78,22 +80,28 @@ class LogPipeline:
         if text is None:
             return None
         time_ms = record.time_ms if record.time_ms is not None else round(self._clock.wall() * 1000)
-        return LogEntry(text, said.status, time_ms, said.request_id or self._request_id, said.tags)
+        return LogEntry(shorten(text), said.status, time_ms, said.request_id or self._request_id, said.tags)
 
     def _place(self, entry: LogEntry) -> None:
         if entry.request_id is None:
-            if len(self._orphans) >= MAX_ORPHANS:
-                self._add(self._orphans.popleft())
             self._orphans.append(entry)
+            self._orphan_size += len(entry.text)
+            while len(self._orphans) > MAX_ORPHANS or self._orphan_size > MAX_ORPHAN_SIZE:
+                self._add(self._next_orphan())
             return
         self._release_orphans(entry.request_id)
         self._add(entry)
 
     def _release_orphans(self, request_id: str | None) -> None:
         while self._orphans:
-            orphan = self._orphans.popleft()
+            orphan = self._next_orphan()
             orphan.request_id = request_id
             self._add(orphan)
+
+    def _next_orphan(self) -> LogEntry:
+        orphan = self._orphans.popleft()
+        self._orphan_size -= len(orphan.text)
+        return orphan
 
     def _add(self, entry: LogEntry) -> None:
         source = LogSource(self._identity.arn, self._options.service, self._identity.tags)

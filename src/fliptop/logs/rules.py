@@ -26,7 +26,7 @@ class Rule:
 def compile_rule(definition: Any) -> Rule:
     """The rule that a settings mapping describes. Raises `ValueError` with a sentence that names what is wrong."""
     if not isinstance(definition, dict):
-        raise ValueError(f"a processing rule must be a mapping, not {definition!r}")
+        raise ValueError(f"a processing rule must be a mapping, not {definition!r:.100}")
     name, kind, pattern = (definition.get(key) for key in ("name", "type", "pattern"))
     if kind not in ("exclude_at_match", "include_at_match", "mask_sequences"):
         raise ValueError(f"processing rule {name!r}: type must be one of {', '.join(get_args(Kind))}, not {kind!r}")
@@ -34,7 +34,7 @@ def compile_rule(definition: Any) -> Rule:
         raise ValueError(f"processing rule {name!r}: pattern is missing")
     try:
         compiled = re.compile(pattern)
-    except re.error as problem:
+    except (re.error, OverflowError, RecursionError) as problem:
         raise ValueError(f"processing rule {name!r}: pattern cannot be compiled: {problem}") from None
     replacement = _python_replacement(str(definition.get("replace_placeholder", "")), compiled)
     return Rule(kind, str(name), compiled, replacement)

@@ -31,9 +31,9 @@ class Breaker:
         return self._failures > 0 and self._clock.wall() < self._closed_at
 
     @property
-    def probing(self) -> bool:
-        """True when the last attempt failed and the pause is over: one short attempt will tell."""
-        return self._failures > 0 and not self.open
+    def failures(self) -> int:
+        """How many attempts have failed in a row."""
+        return self._failures
 
     def succeeded(self) -> None:
         """The intake answered as it should."""

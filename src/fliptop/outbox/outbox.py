@@ -55,19 +55,13 @@ class Outbox:
         """Send what is waiting with `send`. Safe to cancel at any await."""
         while self._waiting:
             payload = self._waiting[0]
-            answer = await self._attempt(send, payload)
-            if not self._settle(payload, answer):
+            if not self._settle(payload, await send(payload)):
                 return
 
-    async def _attempt(self, send: Send, payload: Payload) -> Answer:
-        completed = False
-        try:
-            answer = await send(payload)
-            completed = True
-        finally:
-            if not completed:  # cancelled: the time that this flush had is over, and the intake did not answer in it
-                self._breaker.failed()
-        return answer
+    def no_answer(self, seconds: float) -> None:
+        """A flush of `seconds` was cut short: the intake did not answer in time."""
+        self._breaker.failed()
+        self._tell_once("retry", f"the intake did not answer within {seconds:.1f} s: telemetry is kept for later")
 
     def _settle(self, payload: Payload, answer: Answer) -> bool:
         """Book the answer; False when the intake is to be left alone for now."""

@@ -24,11 +24,18 @@ class RuntimeApi:
 
     def __init__(self, address: str, connection: socket.socket | None = None) -> None:
         self.address = address
-        self.socket = connection or _connected(address)
+        self._use(connection or _connected(address))
+
+    def _use(self, connection: socket.socket) -> None:
         # Waiting for an event has no limit: the environment may be frozen for hours in the middle of it.
-        self.socket.settimeout(None)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.protocol = ClientSide(address)
+        connection.settimeout(None)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket, self.protocol = connection, ClientSide(self.address)
+
+    def reopen(self) -> None:
+        """Make a new connection in the place of the old one. Raises `Unreachable`."""
+        self.socket.close()
+        self._use(_connected(self.address))
 
     def expect(self, request: Request) -> None:
         """Wait for the answer to `request` from now on: whoever made the connection has sent it."""
@@ -40,10 +47,14 @@ class RuntimeApi:
         return self.receive()
 
     def send(self, request: Request) -> None:
-        """Send `request` and leave its answer pending. Raises `Unreachable`."""
+        """Send `request` and leave its answer pending; on a new connection, if the server has ended this one. Raises
+        `Unreachable`.
+        """
+        if not self.protocol.keeps_open:
+            self.reopen()
         try:
             self.socket.sendall(self.protocol.send(request))
-        except OSError as problem:
+        except (OSError, ProtocolError) as problem:
             raise Unreachable(f"{request.method} {request.target}: {problem}") from problem
 
     def receive(self) -> Response:

@@ -7,6 +7,7 @@ machine of AWS's Runtime Interface Emulator.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -143,7 +144,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _integer(value: object) -> int:
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def _error_type(body: bytes) -> str:

@@ -21,7 +21,7 @@ from typing import Final
 
 from fliptop.http1 import Request
 from fliptop.platform import extensions_api
-from fliptop.platform.api import RuntimeApi
+from fliptop.platform.api import RuntimeApi, Unreachable
 from fliptop.platform.extensions_api import MANAGED_TELEMETRY_SCHEMA, TELEMETRY_SCHEMA, Refused, Registration
 
 TELEMETRY_PORT: Final = 8999
@@ -147,6 +147,10 @@ def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
     except Refused as refusal:
         warnings.append(f"the platform refused the telemetry subscription ({refusal}): no logs will be collected")
         return False
+    except Unreachable as problem:
+        warnings.append(f"the telemetry subscription got no answer ({problem}): no logs will be collected")
+        api.reopen()
+        return False
     warnings.append("this platform has no telemetry: no logs will be collected")
     return False
 
@@ -155,7 +159,7 @@ def telemetry_types(environ: Mapping[str, str]) -> tuple[str, ...]:
     """What to subscribe to: only `platform` when the environment switches logs off, so that no log line is delivered
     in vain. (A switch in `datadog.yaml` is honoured later, by discarding.)
     """
-    off = {"false", "0", "0.0"}
+    off = {"false", "0", "0.0", "no", "off", "f"}
     named = {key.upper(): value.strip().lower() for key, value in environ.items()}
     values = [
         named.get(f"DD_{name}", named.get(f"DATADOG_{name}")) for name in ("LOGS_ENABLED", "SERVERLESS_LOGS_ENABLED")

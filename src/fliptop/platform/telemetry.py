@@ -10,9 +10,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
+
+# In one delivery; what is broken more often than this is not worth the time of looking on.
+MAX_REFUSED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +77,17 @@ def _record(event: Any) -> Record | Unreadable:
 def _salvage(text: str) -> Iterator[Record | Unreadable]:
     """Read a broken array element by element, so that a cut or garbled end costs only what it damages."""
     decode = json.JSONDecoder().raw_decode
-    position, refused = 0, False
-    while (start := text.find("{", position)) >= 0:
+    position, refused = 0, 0
+    while (start := text.find("{", position)) >= 0 and refused < MAX_REFUSED:
         try:
             event, position = decode(text, start)
         except (ValueError, RecursionError):
-            refused = True
+            refused += 1
             yield Unreadable("not JSON")
             position = _next_event(text, start)
         else:
             yield _record(event)
-    if not refused:  # cut between two records: nobody knows how many are missing
+    if not refused and not text.rstrip().endswith("]"):  # cut between two records: nobody knows how many are missing
         yield Unreadable("not a JSON array")
 
 

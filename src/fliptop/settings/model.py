@@ -23,6 +23,12 @@ LogLevel = Annotated[
 ]
 
 _DEFAULT_COMPRESSION: Final = 3
+# Beyond this zstd takes seconds for what the invocation has milliseconds for, and saves next to nothing.
+HIGHEST_COMPRESSION: Final = 9
+
+
+# Keys, and URLs in which people write passwords.
+MASKED: Final = frozenset({"api_key", "kms_api_key", "proxy_https", "logs_config_logs_dd_url"})
 
 
 class Settings(BaseSettings):
@@ -54,8 +60,8 @@ class Settings(BaseSettings):
     logs_config_logs_dd_url: OptionalBaseUrl = None
     logs_config_processing_rules: Annotated[list[Any], BeforeValidator(values.json_list)] = []
     logs_config_use_compression: Boolean = True
-    logs_config_compression_level: int | None = Field(default=None, ge=1, le=22)
-    compression_level: int | None = Field(default=None, ge=1, le=22)
+    logs_config_compression_level: int | None = Field(default=None, ge=1, le=HIGHEST_COMPRESSION)
+    compression_level: int | None = Field(default=None, ge=1, le=HIGHEST_COMPRESSION)
     proxy_https: OptionalBaseUrl = None
     tls_cert_file: Text = ""
     skip_ssl_validation: Boolean = False
@@ -129,11 +135,12 @@ def _settle(candidates: list[Candidate], complaints: list[str]) -> Settings:
 
 def _complaint(refused: Candidate, why: str, remaining: list[Candidate]) -> str:
     instead = next((other.name for other in remaining if other.field == refused.field), None)
-    value = "(hidden)" if refused.field == "api_key" else repr(refused.value)
+    value = "(hidden)" if refused.field in MASKED else f"{refused.value!r:.100}"
     reason = why.removeprefix("Value error, ")
     return f"{refused.name}={value} is ignored: {reason}; {instead or 'the default'} is used instead"
 
 
 def effective(settings: Settings) -> dict[str, Any]:
     """The settings as they are in force, secrets masked, for `DD_LOG_LEVEL=debug`."""
-    return settings.model_dump(mode="json")
+    shown = {name: getattr(settings, name) for name in Settings.model_fields}
+    return {name: "(set)" if name in MASKED and value else value for name, value in shown.items()}

@@ -69,8 +69,8 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 
     try:
         document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 -- both are safe loaders
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise BadYaml(f"{path}: {' '.join(str(problem).split())}") from problem
+    except Exception as problem:
+        raise BadYaml(f"{path}: {type(problem).__name__}: {' '.join(str(problem).split())[:300]}") from problem
     if document is None:
         return {}
     if not isinstance(document, Mapping):

@@ -22,7 +22,8 @@ def text(value: Any) -> str:
     """A scalar as it was written. YAML numbers are taken for what they look like."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("expected text")
-    return str(value).strip()
+    # Bytes that are no UTF-8 arrive as lone surrogates, which nothing beyond this point could encode.
+    return str(value).strip().encode("utf-8", "replace").decode()
 
 
 def tags(value: Any) -> dict[str, str]:
@@ -38,7 +39,7 @@ def json_list(value: Any) -> list[Any]:
         return value
     try:
         parsed = json.loads(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         parsed = None
     if not isinstance(parsed, list):
         raise ValueError("expected a JSON array")

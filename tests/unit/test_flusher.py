@@ -1,0 +1,158 @@
+"""Flush: seal, send, and what time does to it; against a real HTTP client whose server the test plays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import httpx
+import pytest
+
+from fliptop.aws.api_key import ApiKey
+from fliptop.flusher import TelemetryFlusher
+from fliptop.identity import Identity
+from fliptop.intake.client import ClientOptions, IntakeClient
+from fliptop.logs.pipeline import LogOptions, LogPipeline
+from fliptop.outbox.breaker import Breaker
+from fliptop.outbox.ledger import Ledger
+from fliptop.outbox.outbox import Outbox
+from fliptop.platform.telemetry import Record
+from tests.conftest import MovedClock
+
+pytestmark = pytest.mark.anyio
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Flush:
+    """A flusher with all its parts, and an intake that is a function."""
+
+    def __init__(self, ledger: Ledger, clock: MovedClock, options: ClientOptions | None = None) -> None:
+        self.clock, self.ledger = clock, ledger
+        self.logs = LogPipeline(LogOptions(True, "", "http://intake/logs", 3), Identity({}, None, {}), ledger, clock)
+        self.breaker = Breaker(clock)
+        self.client = IntakeClient(options or ClientOptions(30), ApiKey("key", (), {}, clock), clock)
+        self.flusher = TelemetryFlusher(self.logs, Outbox(ledger, self.breaker), self.client, self.breaker)
+
+    def log(self, lines: int = 1) -> None:
+        for _ in range(lines):
+            self.logs.take(Record("function", 1, {"requestId": "r", "message": "hello"}))
+
+
+@pytest.fixture
+def flush(ledger: Ledger, clock: MovedClock) -> Flush:
+    return Flush(ledger, clock)
+
+
+@pytest.fixture
+def intake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[httpx.Request]]:
+    def answer_with(answer: Answer) -> list[httpx.Request]:
+        requests: list[httpx.Request] = []
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            requests.append(request)
+            return answer(request)
+
+        real = httpx.AsyncClient
+        monkeypatch.setattr(
+            httpx,
+            "AsyncClient",
+            lambda **_: real(transport=httpx.MockTransport(handle)),
+        )
+        return requests
+
+    return answer_with
+
+
+Answering = Callable[[Answer], list[httpx.Request]]
+
+
+class Body(httpx.AsyncByteStream):
+    """A response body that never ends, or breaks."""
+
+    def __init__(self, breaks: bool) -> None:
+        self.breaks = breaks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"{"
+        if self.breaks:
+            raise httpx.ReadError("reset")
+        await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("breaks", [True, False])
+async def test_the_status_decides_whatever_becomes_of_the_body(flush: Flush, intake: Answering, breaks: bool) -> None:
+    requests = intake(lambda _: httpx.Response(202, stream=Body(breaks)))
+    flush.log()
+    with anyio.fail_after(5):
+        await flush.flusher.flush(3)
+        await flush.flusher.flush(3)
+    assert len(requests) == 1
+    assert flush.ledger.delivered("logs") == 1
+
+
+async def test_what_was_accepted_as_time_ran_out_is_not_sent_again(flush: Flush, intake: Answering) -> None:
+    requests = intake(lambda _: httpx.Response(202, stream=Body(breaks=False)))
+    flush.log()
+    await flush.flusher.flush(0.12)
+    await flush.flusher.finish(1)
+    assert len(requests) == 1
+    assert flush.ledger.summary()["logs"]["delivered"] == 1
+
+
+@pytest.mark.parametrize(
+    "problem", [httpx.ConnectError("refused"), OverflowError("port"), ImportError("socksio"), ValueError("URL")]
+)
+async def test_whatever_goes_wrong_is_an_answer(
+    flush: Flush, intake: Answering, problem: Exception, said: list[str]
+) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise problem
+
+    intake(fail)
+    flush.log()
+    await flush.flusher.flush(3)
+    assert (flush.ledger.pending("logs"), flush.breaker.open) == (1, True)
+    assert str(problem) in said[0]
+    await flush.flusher.finish(1)
+    assert flush.ledger.summary()["logs"]["dropped"] == {"shutdown": 1}
+
+
+async def test_a_ca_file_that_is_missing_is_named(ledger: Ledger, clock: MovedClock, said: list[str]) -> None:
+    flush = Flush(ledger, clock, ClientOptions(30, ca_file="/nowhere.pem"))
+    flush.client.prepare("https://intake/logs")
+    assert "DD_TLS_CERT_FILE=/nowhere.pem" in said[0]
+
+
+async def test_a_flush_without_time_says_nothing_about_the_intake(flush: Flush, intake: Answering) -> None:
+    requests = intake(lambda _: httpx.Response(202))
+    flush.log()
+    await flush.flusher.flush(0.0)
+    assert (requests, flush.breaker.open, flush.ledger.pending("logs")) == ([], False, 1)
+    await flush.flusher.flush(3.0)
+    assert flush.ledger.delivered("logs") == 1
+
+
+async def test_while_the_intake_is_dead_nothing_is_sent_until_the_pause_is_over(
+    flush: Flush, intake: Answering, said: list[str]
+) -> None:
+    requests = intake(lambda _: httpx.Response(500))
+    for _ in range(3):
+        flush.log()
+        await flush.flusher.flush(3)
+    assert len(requests) == 1
+    flush.clock.advance(2)
+    await flush.flusher.flush(3)
+    assert len(requests) == 2
+    assert len(said) == 1
+
+
+async def test_a_record_that_comes_while_the_last_flush_runs_is_counted_too(flush: Flush, intake: Answering) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        flush.log()
+        return httpx.Response(202)
+
+    intake(answer)
+    flush.log()
+    await flush.flusher.finish(2)
+    logs = flush.ledger.summary()["logs"]
+    assert (logs["accepted"], logs["delivered"], logs["pending"], logs["dropped"]) == (2, 1, 0, {"shutdown": 1})
