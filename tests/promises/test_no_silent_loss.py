@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def missing(life: Life) -> Counter[str]:
     return Counter(life.said("function")) - Counter(life.received())
 
 
-@pytest.mark.parametrize("function", ["c", "python", "node"])
+NODE = pytest.param("node", marks=pytest.mark.skipif(not shutil.which("node"), reason="Node is not installed"))
+
+
+@pytest.mark.parametrize("function", ["c", "python", NODE])
 async def test_every_line_of_a_real_function_arrives_once(function: str, tmp_path: Path) -> None:
     life = await live(Plan(function=function), tmp_path)
     assert life.said("function")
