@@ -20,6 +20,9 @@ from fliptop.platform.api import Unreachable
 from fliptop.platform.extensions_api import Refused
 
 SWITCH_INTERVAL_S: Final = 0.001
+# Init has two cores, whatever the function's memory; afterwards it has its share. Below this share, loading after the
+# first event was asked for would keep the first invocations' environment busy, and billed, for seconds.
+LOAD_LATER_MB: Final = 512
 
 
 def main() -> int:
@@ -29,14 +32,24 @@ def main() -> int:
         from fliptop.settings import failover  # noqa: PLC0415 -- one start in a thousand needs a YAML parser here
 
         failover.settle(environ)
+    first = _load if memory_mb(environ) < LOAD_LATER_MB else None
     try:
-        handover = ready.adopt(environ) or ready.become_ready(environ, ready.extension_name(environ, sys.argv[0]))
+        name = ready.extension_name(environ, sys.argv[0])
+        handover = ready.adopt(environ) or ready.become_ready(environ, name, first)
     except (Unreachable, Refused) as problem:
         report.error(f"the extension cannot register with Lambda: {problem}")
         return 1
     _work(handover, environ)
     # Tearing an interpreter down takes longer than what SHUTDOWN leaves on a small function.
     os._exit(0)
+
+
+def _load() -> None:
+    """Load what the event loop needs, at the speed that init has."""
+    try:
+        import fliptop.service  # noqa: F401, PLC0415 -- the import is the work
+    except Exception as problem:  # noqa: BLE001 -- `_work` meets it again and falls back to the last line of defence
+        report.error(f"the extension cannot be loaded: {problem!r}")
 
 
 def _work(handover: ready.Handover, environ: Mapping[str, str]) -> None:

@@ -55,6 +55,16 @@ def test_listen_register_subscribe_and_ask_for_the_first_event(free_telemetry_po
     assert handover.registration.account_id == "111122223333"
 
 
+def test_what_comes_first_is_done_between_the_registration_and_the_first_event() -> None:
+    def first() -> None:
+        assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register", "telemetry"]
+
+    with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
+        handover = ready.become_ready({"AWS_LAMBDA_RUNTIME_API": api.address}, "datadog-agent", first)
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
 @pytest.mark.parametrize(
     ("answer", "warning"),
     [

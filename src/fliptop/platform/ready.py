@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -82,8 +82,9 @@ def _inherited(number: int) -> socket.socket | None:
     return socket.socket(fileno=descriptor)
 
 
-def become_ready(environ: Mapping[str, str], name: str) -> Handover:
-    """Do all that Lambda waits for, as the extension called `name`.
+def become_ready(environ: Mapping[str, str], name: str, first: Callable[[], None] | None = None) -> Handover:
+    """Do all that Lambda waits for, as the extension called `name`; `first` is done while the function initialises,
+    before the first event is asked for.
 
     Raises `Unreachable` or `Refused` when the platform does not let the extension register: there is nothing that an
     extension could do without that. Everything else only costs the part that it concerns.
@@ -102,6 +103,8 @@ def become_ready(environ: Mapping[str, str], name: str) -> Handover:
             if not _subscribe(api, request, warnings):
                 listener.close()
                 listener = None
+        if first is not None:
+            first()
         api.send(extensions_api.next_event(registration.identifier))
         on_failure.pop_all()
         return Handover(api, registration, listener, tuple(warnings))
