@@ -25,6 +25,10 @@ def main() -> int:
         print(f"fliptop needs Python {'.'.join(map(str, OLDEST))} or newer; this is {sys.version.split()[0]}.")
         print("Fix: install a newer Python and run `make PYTHON=/path/to/python3 …`.")
         return 1
+    # The environment links to the interpreter. Links in between may lead through what the simulated Lambda hides.
+    real = os.path.realpath(sys.executable)
+    if real != sys.executable and sys.prefix == sys.base_prefix:
+        os.execv(real, [real, *sys.argv])
     packages = _digest("requirements.lock", "build/environment.py")
     wanted = f"{packages} {_digest('pyproject.toml')}"
     found = STAMP.read_text() if STAMP.is_file() else ""
