@@ -34,21 +34,22 @@ class TelemetryFlusher:
         try:
             await self._send(left_s, left_s, last=True)
         finally:  # without a pause from here on, so that nothing can be accepted after the books are closed
-            for payload in self._logs.seal(last=True):
-                self._outbox.put(payload)
-            self._outbox.drop_all("shutdown" if self._client else "no_api_key")
+            reason = "shutdown" if self._client else "no_api_key"
+            self._logs.give_up(reason)
+            self._outbox.drop_all(reason)
 
     async def _send(self, seconds: float, left_s: float, *, last: bool = False) -> None:
         """Seal, then send, both within `left_s`; sending takes `seconds` at most."""
+        if self._client is None:
+            self._logs.give_up("no_api_key")
+            return
         began = anyio.current_time()
         with anyio.move_on_after(left_s):
             for payload in self._logs.seal(last=last):
                 self._outbox.put(payload)
                 await anyio.lowlevel.checkpoint()  # a batch takes milliseconds to compress, more on a small share
         seconds = min(seconds, left_s - (anyio.current_time() - began))
-        if self._client is None:
-            self._outbox.drop_all("no_api_key")
-        elif self._outbox.items and seconds >= SHORTEST_FLUSH_S:
+        if self._outbox.items and seconds >= SHORTEST_FLUSH_S:
             with anyio.move_on_after(seconds) as flush:
                 await self._outbox.flush(self._client.send)
             if flush.cancelled_caught:

@@ -146,6 +146,17 @@ async def test_while_the_intake_is_dead_nothing_is_sent_until_the_pause_is_over(
     assert len(said) == 1
 
 
+async def test_without_a_key_nothing_is_sealed_and_everything_is_counted(ledger: Ledger, clock: MovedClock) -> None:
+    flush = Flush(ledger, clock)
+    keyless = TelemetryFlusher(flush.logs, Outbox(ledger, flush.breaker), None, flush.breaker)
+    flush.log(3)
+    flush.logs.take(Record("function", 1, "an orphan"))
+    await keyless.flush(3)
+    assert ledger.summary()["logs"]["dropped"] == {"no_api_key": 4}
+    assert flush.logs.waiting == 0
+    assert list(flush.logs.seal(last=True)) == []
+
+
 async def test_a_record_that_comes_while_the_last_flush_runs_is_counted_too(flush: Flush, intake: Answering) -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         flush.log()

@@ -148,6 +148,11 @@ def test_what_shutdown_leaves_is_counted(outbox: Outbox, ledger: Ledger) -> None
     assert ledger.summary()["logs"]["dropped"] == {"shutdown": 6}
 
 
+def test_dropping_nothing_leaves_no_trace(ledger: Ledger) -> None:
+    ledger.drop("logs", 0, "shutdown")
+    assert ledger.summary() == {}
+
+
 def test_the_ledger_refuses_to_settle_what_was_never_accepted(ledger: Ledger) -> None:
     ledger.accept("logs", 2)
     with pytest.raises(ValueError, match="only 2 are pending"):

@@ -43,6 +43,11 @@ class LogBuffer:
         self._entries.append(encoded)
         self._size += len(encoded)
 
+    def clear(self) -> None:
+        """Forget all entries; the caller books them."""
+        self._entries.clear()
+        self._size = 0
+
     def take(self) -> tuple[bytes, int] | None:
         """The next batch as a JSON array, and how many entries it holds; None when nothing waits."""
         batch: list[bytes] = []

@@ -120,6 +120,13 @@ class LogPipeline:
             body, items = batch
             yield self._payload(body, items)
 
+    def give_up(self, reason: str) -> None:
+        """Drop everything that waits, without the work of sealing it."""
+        self._ledger.drop(SIGNAL, self.waiting, reason)
+        self._buffer.clear()
+        self._orphans.clear()
+        self._orphan_size = 0
+
     def _payload(self, body: bytes, items: int) -> Payload:
         headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"), ("DD-PROTOCOL", "agent-json"))
         level = self._options.compression_level

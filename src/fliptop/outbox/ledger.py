@@ -30,7 +30,8 @@ class Ledger:
     def drop(self, signal: str, items: int, reason: str) -> None:
         """Give up `items` that were pending, for `reason` (a short stable word). Raises `ValueError` likewise."""
         self._settle(signal, items)
-        self._dropped[signal][reason] += items
+        if items:
+            self._dropped[signal][reason] += items
 
     def _settle(self, signal: str, items: int) -> None:
         if items > self.pending(signal):
