@@ -22,15 +22,16 @@ from fliptop.lifecycle.deadline import invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.loop import Lifecycle
 from fliptop.lifecycle.milestones import Milestones
-from fliptop.lifecycle.standin import StandIn
 from fliptop.listeners.http import serve as serve_http
 from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
 from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.logs.rules import Rule, compile_rule
+from fliptop.outbox.books import Books
 from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
+from fliptop.phases import Phases
 from fliptop.platform.ready import Handover
 from fliptop.reader import TelemetryReader
 from fliptop.settings.model import Settings, effective, load
@@ -38,12 +39,16 @@ from fliptop.settings.model import Settings, effective, load
 # A task that dies is started again; one that keeps dying is switched off, and the loop over /event/next goes on.
 MAX_RESTARTS: Final = 5
 RESTART_PAUSE_S: Final = 0.1
+# The guard looks every second and gives up after five.
+BEAT_S: Final = 0.5
 
 
-async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandIn, clock: Clock) -> None:
-    """Relieve `stand_in` as soon as everything runs, then run until SHUTDOWN has been served."""
+async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, phases: Phases) -> None:
+    """Run until SHUTDOWN has been served."""
     settings = _settings(handover, environ)
-    ledger, inbox, milestones = Ledger(), Inbox(), Milestones()
+    phases.reach("configured")
+    books = Books(handover.books)
+    ledger, inbox, milestones = Ledger(books), Inbox(), Milestones()
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
     breaker = Breaker(clock)
@@ -56,10 +61,19 @@ async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandI
             handler = telemetry_handler(inbox)
             tasks.start_soon(supervise, "telemetry listener", lambda: serve_http(listening.dup(), handler))
         tasks.start_soon(supervise, "telemetry reader", reader.run)
-        events = EventStream(handover.api, handover.registration.identifier, stand_in.relieve())
-        await lifecycle.run(events, flusher)
+        tasks.start_soon(_beat, books)
+        phases.reach("serving")
+        phases.tell()
+        await lifecycle.run(EventStream(handover), flusher)
         tasks.cancel_scope.cancel()
     log_ledger(ledger)
+
+
+async def _beat(books: Books) -> None:
+    """Show the guard that the loop turns. While nothing runs in the environment it is frozen, and so is this."""
+    while True:
+        books.beat()
+        await anyio.sleep(BEAT_S)
 
 
 async def supervise(name: str, task: Callable[[], Awaitable[None]]) -> None:

@@ -75,7 +75,9 @@ def inspected(layer: Layer, telemetry_port: int) -> Layer:
     """A layer whose extension writes down what it inherits."""
     script = (Path(__file__).parent / "inspector.py").read_text()
     layer.extension.write_text(f"#!{sys.executable} -IS\n{script}")
-    return replace(layer, extra={**layer.extra, "FLIPTOP_TEST_TELEMETRY_PORT": str(telemetry_port)})
+    return replace(
+        layer, extra={**layer.extra, "FLIPTOP_TEST_TELEMETRY_PORT": str(telemetry_port), "FLIPTOP_GUARD": "off"}
+    )
 
 
 def start(

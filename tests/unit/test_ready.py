@@ -14,10 +14,9 @@ import pytest
 from fliptop.http1 import Response
 from fliptop.lifecycle import bare
 from fliptop.lifecycle.events import EventStream
-from fliptop.lifecycle.standin import Watch
 from fliptop.platform import extensions_api, ready
 from fliptop.platform.api import RuntimeApi, Unreachable
-from fliptop.platform.extensions_api import Event, Refused, Shutdown
+from fliptop.platform.extensions_api import Event, Refused, Registration, Shutdown
 from tests.unit.runtime_api import HANG_UP, OK, REGISTERED, SHUTDOWN, ScriptedApi
 
 
@@ -139,7 +138,7 @@ CLOSE = (("Connection", "close"),)
 
 def test_a_platform_that_closes_after_each_answer_is_asked_on_a_new_connection(said: list[str]) -> None:
     async def one_more(handover: ready.Handover) -> Event:
-        events = EventStream(handover.api, "id-1", Watch())
+        events = EventStream(handover)
         got = [await events.next(), await events.next()]
         await events._disconnect()
         return got[-1]
@@ -203,7 +202,7 @@ def pending(api: ScriptedApi) -> RuntimeApi:
 
 
 def event_stream(api: ScriptedApi) -> EventStream:
-    return EventStream(pending(api), "id-1", Watch())
+    return EventStream(ready.Handover(pending(api), Registration("id-1", "f"), None))
 
 
 def test_the_pending_event_arrives_and_more_are_asked_for_on_the_same_connection() -> None:
@@ -230,6 +229,24 @@ def test_nothing_ends_the_wait_for_an_event(trouble: Response, said: list[str]) 
         assert anyio.run(one_event) == Shutdown("spindown", 0)
     assert len(said) == 1
     assert "trying again" in said[0]
+
+
+@pytest.mark.parametrize("trouble", [b"", b"nonsense", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
+def test_when_the_guard_fails_us_it_must_start_us_again(trouble: bytes) -> None:
+    ours, guards = socket.socketpair()
+    handover = ready.Handover(RuntimeApi("127.0.0.1:9", ours), Registration("id-1", "f"), None, guarded=True)
+
+    async def one_event() -> None:
+        events = EventStream(handover)
+        try:
+            await events.next()
+        finally:
+            await events._disconnect()
+
+    guards.sendall(trouble)
+    guards.shutdown(socket.SHUT_WR)
+    with guards, pytest.raises((anyio.EndOfStream, ValueError)):
+        anyio.run(one_event)
 
 
 def test_the_last_line_of_defence_answers_until_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
