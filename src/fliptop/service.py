@@ -33,7 +33,8 @@ from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.platform.ready import Handover
 from fliptop.reader import TelemetryReader
-from fliptop.settings.model import Settings, effective, load
+from fliptop.settings.fields import Settings, effective
+from fliptop.settings.load import load
 
 # A task that dies is started again; one that keeps dying is switched off, and the loop over /event/next goes on.
 MAX_RESTARTS: Final = 5
@@ -101,7 +102,6 @@ def _log_options(settings: Settings) -> LogOptions:
 
 
 def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
     places = sources(
         kms_ciphertext=settings.kms_api_key,
         secret_arn=settings.api_key_secret_arn,
@@ -109,7 +109,7 @@ def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], 
         region=identity.region,
         function_name=identity.function_name,
     )
-    api_key = ApiKey(key, places, environ, clock)
+    api_key = ApiKey(settings.api_key, places, environ, clock)
     if not api_key.configured:
         report.error(
             "no API key: telemetry is discarded. Set DD_API_KEY, DD_API_KEY_SECRET_ARN, DD_API_KEY_SSM_ARN or "
