@@ -12,12 +12,13 @@ from typing import Final
 import anyio
 
 from fliptop import report
-from fliptop.aws.api_key import ApiKey
-from fliptop.aws.secrets import sources
 from fliptop.clock import Clock
 from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
-from fliptop.intake.client import ClientOptions, IntakeClient
+from fliptop.intake.api_key import ApiKey, KeyPlaces, WrittenKey
+from fliptop.intake.client import IntakeClient
+from fliptop.intake.connect import Connector
+from fliptop.intake.tls import TlsOptions
 from fliptop.lifecycle.deadline import invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.loop import Lifecycle
@@ -102,26 +103,26 @@ def _log_options(settings: Settings) -> LogOptions:
 
 
 def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:
-    places = sources(
-        kms_ciphertext=settings.kms_api_key,
-        secret_arn=settings.api_key_secret_arn,
-        parameter=settings.api_key_ssm_arn,
-        region=identity.region,
-        function_name=identity.function_name,
-    )
-    api_key = ApiKey(settings.api_key, places, environ, clock)
-    if not api_key.configured:
+    api_key = _api_key(settings, identity, environ, clock)
+    if api_key is None:
         report.error(
             "no API key: telemetry is discarded. Set DD_API_KEY, DD_API_KEY_SECRET_ARN, DD_API_KEY_SSM_ARN or "
             "DD_KMS_API_KEY"
         )
         return None
-    options = ClientOptions(
-        settings.flush_timeout,
-        settings.proxy_https,
-        settings.tls_cert_file,
-        verify=not settings.skip_ssl_validation,
-    )
-    client = IntakeClient(options, api_key, clock)
+    tls = TlsOptions(settings.tls_cert_file, verify=not settings.skip_ssl_validation)
+    client = IntakeClient(Connector(settings.flush_timeout, tls, settings.proxy_https), api_key, clock)
     client.prepare(settings.logs_url)
     return client
+
+
+def _api_key(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> ApiKey | None:
+    """What gives the API key; None if nothing is configured that could."""
+    places = KeyPlaces(settings.kms_api_key, settings.api_key_secret_arn, settings.api_key_ssm_arn)
+    if any(places):
+        from fliptop.aws.api_key import KeptKey  # noqa: PLC0415 -- most keys stand in the configuration
+        from fliptop.aws.secrets import sources  # noqa: PLC0415
+
+        found = sources(places, region=identity.region, function_name=identity.function_name)
+        return KeptKey(settings.api_key, found, environ, clock)
+    return WrittenKey(settings.api_key) if settings.api_key else None

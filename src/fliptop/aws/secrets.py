@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fliptop.aws.sigv4 import Call
+from fliptop.intake.api_key import KeyPlaces
 
 
 class NoKey(Exception):
@@ -29,17 +30,15 @@ class Source:
     read: Callable[[Mapping[str, Any]], str]
 
 
-def sources(
-    *, kms_ciphertext: str, secret_arn: str, parameter: str, region: str, function_name: str
-) -> tuple[Source, ...]:
-    """The sources that are configured (not empty), strongest first."""
+def sources(places: KeyPlaces, *, region: str, function_name: str) -> tuple[Source, ...]:
+    """The sources for the places that are configured, strongest first."""
     found: list[Source] = []
-    if kms_ciphertext:
-        found.append(_kms(kms_ciphertext, region, function_name))
-    if secret_arn:
-        found.append(_secret(secret_arn, region))
-    if parameter:
-        found.append(_parameter(parameter, region))
+    if places.kms_ciphertext:
+        found.append(_kms(places.kms_ciphertext, region, function_name))
+    if places.secret_arn:
+        found.append(_secret(places.secret_arn, region))
+    if places.parameter:
+        found.append(_parameter(places.parameter, region))
     return tuple(found)
 
 
