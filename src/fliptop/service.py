@@ -6,6 +6,7 @@ listener ─► inbox ─► reader ─┬─► logs pipeline ─► outbox ─
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -58,6 +59,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandI
             handler = telemetry_handler(inbox)
             tasks.start_soon(supervise, "telemetry listener", lambda: serve_http(listening.dup(), handler))
         tasks.start_soon(supervise, "telemetry reader", reader.run)
+        gc.freeze()  # what has been loaded is no garbage: see `__main__`
+        gc.enable()
         events = EventStream(handover.api, handover.registration.identifier, stand_in.relieve())
         await lifecycle.run(events, flusher)
         tasks.cancel_scope.cancel()

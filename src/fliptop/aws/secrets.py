@@ -4,14 +4,11 @@ No I/O. Source: extension-behaviour, 10.5. Unlike there, an answer that is not w
 what AWS said, and KMS's encryption context is spelled as its API spells it.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fliptop.aws.sigv4 import Call
 from fliptop.intake.api_key import KeyPlaces
@@ -21,8 +18,7 @@ class NoKey(Exception):
     """The source did not give a key. The message says which source, and what AWS said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One place to ask. `calls` are tried in order; `read` takes the key out of an answer or raises `NoKey`."""
 
     name: str

@@ -1,7 +1,5 @@
 """The API key as the intake's client sees it."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 

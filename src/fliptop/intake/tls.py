@@ -5,8 +5,6 @@ hosts chain to. So these come first; verification stays complete, and when they 
 final word.
 """
 
-from __future__ import annotations
-
 import os
 import ssl
 from importlib.util import find_spec
@@ -93,9 +91,9 @@ def without_verification() -> ssl.SSLContext:
 def bundle() -> Path:
     """certifi's bundle. Importing certifi to ask for it would import half of importlib.resources."""
     spec = find_spec("certifi")
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None or not spec.origin:
         raise ValueError("the bundle of root certificates (certifi) is missing from this layer")
-    return Path(spec.submodule_search_locations[0]) / "cacert.pem"
+    return Path(spec.origin).with_name("cacert.pem")
 
 
 def pem(roots: tuple[str, ...]) -> str:

@@ -5,8 +5,6 @@ Source of the rules: extension-behaviour, 1.1. Unlike there, an environment valu
 otherwise, so a key of digits stays a key and `1.10` stays `1.10`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
