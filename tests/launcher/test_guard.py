@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.launcher.conftest import Layer
-from tests.launcher.scripted_api import (
+from tests.scripted_api import (
     HANG_UP,
     IDENTIFIER,
     REGISTERED,

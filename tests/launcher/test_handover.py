@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.launcher.conftest import COMPATIBILITY, ROOT, Layer, Outcome, assert_legacy, load_build, only_line
-from tests.launcher.scripted_api import (
+from tests.scripted_api import (
     HANG_UP,
     IDENTIFIER,
     INVOKE,

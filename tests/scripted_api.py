@@ -31,10 +31,11 @@ def chunked(body: bytes, *headers: str, status: int = 200) -> bytes:
     return f"{head}\r\n\r\n".encode() + chunks + b"0\r\nTrailer: x\r\n\r\n"
 
 
+OK = http(200, '"OK"')
 IDENTIFIER = "5f1d2c3b-0a9e-4d8f-b7c6-1a2b3c4d5e6f"
 REGISTRATION = json.dumps({"functionName": "f", "functionVersion": "1", "accountId": "111122223333"})
 REGISTERED = http(200, REGISTRATION, f"Lambda-Extension-Identifier: {IDENTIFIER}")
-SUBSCRIBED = http(200, '"OK"')
+SUBSCRIBED = OK
 
 
 def invoke(seconds: float, request_id: str = "r", **more: object) -> Callable[[], bytes]:
