@@ -10,6 +10,7 @@ import array
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import json
 import os
 import resource
@@ -31,6 +32,9 @@ AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY, SYS_MOUNT_SETATTR = -100, 0x8000, 1, 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 SIOCSIFADDR, SIOCSIFFLAGS, IFF_UP = 0x8916, 0x8914, 1
 MESSAGE_BYTES, MESSAGE_FDS = 1 << 18, 8
+# What a process says just before its execve (CLOCK_MONOTONIC, its own CPU time so far, its page faults so far), and
+# what it says when execve refuses (errno).
+EXECUTES, REFUSED = struct.Struct("qqq"), struct.Struct("i")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MASKED = {"dev", "home", "lost+found", "opt", "proc", "root", "tmp", "var"}
 
@@ -177,7 +181,7 @@ class Keeper:
     def __init__(self, calls: socket.socket, exits: socket.socket, config: dict[str, Any]) -> None:
         self.calls, self.exits, self.config = calls, exits, config
         self.isolated: bool = config["isolated"]
-        self.spares: list[tuple[int, socket.socket]] = []
+        self.spares: dict[str, list[tuple[int, socket.socket]]] = {}
         self.handlers: dict[str, Callable[[dict[str, Any], list[int]], tuple[dict[str, Any], list[int]]]] = {
             "prepare": self.prepare,
             "spawn": self.spawn,
@@ -230,17 +234,17 @@ class Keeper:
             if (ready := mine.recv(512)) != b".":
                 mine.close()
                 raise OSError(f"a process could not be prepared: {ready.decode()}")
-            self.spares.append((pid, mine))
+            self.spares.setdefault(message["role"], []).append((pid, mine))
         return {}, []
 
     def spawn(self, message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-        pid, spare = self.spares.pop(0)
+        pid, spare = self.spares[message["role"]].pop(0)
         with spare:
             send(spare, message, fds)
         return {"pid": pid}, []
 
     def become(self, orders: socket.socket, cgroups: list[int]) -> NoReturn:
-        """In the child: confined, waits for its orders, says when it execs (CLOCK_MONOTONIC, ns), or why not."""
+        """In the child: confined, waits for its orders, says that it execs, or why not."""
         try:
             self.confine(cgroups)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -270,8 +274,9 @@ class Keeper:
     def send_signal(self, message: dict[str, Any], _fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         number, group = message["signal"], message.get("group")
         if group is None and number == signal.SIGKILL:
-            while self.spares:
-                self.spares.pop()[1].close()
+            for _, spare in itertools.chain(*self.spares.values()):
+                spare.close()
+            self.spares.clear()
         with contextlib.suppress(ProcessLookupError):
             if group is not None:
                 os.killpg(group, number)
@@ -310,10 +315,12 @@ def execute(message: dict[str, Any], out: int, err: int, status: int) -> None:
         environment = {name.encode(): value.encode() for name, value in message["env"].items()}
         argv = [part.encode() for part in message["argv"]]
         path = argv[0] if b"/" in argv[0] else find(argv[0], message["search"].encode())
-        os.write(status, struct.pack("q", time.monotonic_ns()))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        faults = used.ru_minflt + used.ru_majflt
+        os.write(status, EXECUTES.pack(time.monotonic_ns(), time.process_time_ns(), faults))
         os.execve(path, argv, environment)  # noqa: S606 (no shell is the point)
     except OSError as error:
-        os.write(status, struct.pack("qi", 0, error.errno or 0))
+        os.write(status, REFUSED.pack(error.errno or 0))
 
 
 def find(name: bytes, search: bytes) -> bytes:

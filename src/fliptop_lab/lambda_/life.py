@@ -15,7 +15,7 @@ from fliptop_lab.lambda_.config import Function, InitResult, Platform, Status
 from fliptop_lab.lambda_.delivery import OK, Outside, TelemetryHub
 from fliptop_lab.lambda_.events import outcome
 from fliptop_lab.lambda_.extensions_api import MAX_EXTENSIONS, Extension, ExtensionsApi, Identity
-from fliptop_lab.lambda_.processes import Process, Role
+from fliptop_lab.lambda_.processes import Process
 from fliptop_lab.lambda_.runtime_api import RuntimeApi
 from fliptop_lab.lambda_.sandbox import LaunchError, Program, Sandbox
 from fliptop_lab.lambda_.server import gone
@@ -227,9 +227,9 @@ class Life:
         if not setting.sandbox.isolated:
             environment["LAMBDA_TASK_ROOT"] = setting.sandbox.task
         for extension in self.extensions.all:
-            program = Program([f"{setting.sandbox.opt}/extensions/{extension.name}"], environment, setting.sandbox.task)
+            argv = [f"{setting.sandbox.opt}/extensions/{extension.name}"]
             try:
-                self._start(extension.name, "extension", program)
+                self._start(extension.name, Program("extension", argv, environment, setting.sandbox.task))
             except LaunchError as error:
                 extension.state, extension.error_type = "LaunchError", "Extension.LaunchError"
                 self.broke("Extension.LaunchError", f"{extension.name}: {error.strerror}")
@@ -244,18 +244,18 @@ class Life:
         command = [wrapper, *function.command] if wrapper else function.command
         argv = [setting.sandbox.real(part) for part in command]
         try:
-            self._start("runtime", "runtime", Program(argv, environment, setting.sandbox.task, environment["PATH"]))
+            self._start("runtime", Program("runtime", argv, environment, setting.sandbox.task, environment["PATH"]))
         except LaunchError as error:
             self.broke("Runtime.InvalidEntrypoint", f"{argv[0]}: {error.strerror}")
             return False
         return True
 
-    def _start(self, name: str, role: Role, program: Program) -> None:
-        process = Process(name, role, self.setting.sandbox, program)
+    def _start(self, name: str, program: Program) -> None:
+        process = Process(name, self.setting.sandbox, program)
         self.processes.append(process)
-        data = {"name": name, "role": role, "pid": process.started.pid, "argv": list(program.argv)}
+        data = {"name": name, "role": process.role, "pid": process.started.pid, "argv": list(program.argv)}
         self.setting.transcript.note("process", "start", data, process.started.ns)
-        kind = "function" if role == "runtime" else "extension"
+        kind = "function" if process.role == "runtime" else "extension"
         process.listen(lambda line: self.emit(kind, line))
 
     async def close(self) -> None:
@@ -275,7 +275,8 @@ def void(_: object) -> None:
 
 def prepare(sandbox: Sandbox) -> None:
     """Makes ready to start every external extension and the runtime."""
-    sandbox.prepare(len(external_names(sandbox.opt_on_host)) + 1)
+    sandbox.prepare("extension", len(external_names(sandbox.opt_on_host)))
+    sandbox.prepare("runtime", 1)
 
 
 def external_names(opt: Path) -> list[str]:

@@ -5,12 +5,10 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
-from fliptop_lab.lambda_.sandbox import Program, Sandbox, Started
+from fliptop_lab.lambda_.sandbox import Program, Role, Sandbox, Started
 
 LINE_BYTES = 256 * 1024
-Role = Literal["extension", "runtime"]
 
 
 class Lines:
@@ -63,8 +61,9 @@ class Lines:
 class Process:
     """A started process. `code` is its exit code once it has one: negative for a signal, as in `subprocess`."""
 
-    def __init__(self, name: str, role: Role, sandbox: Sandbox, program: Program) -> None:
-        self.name, self.role, self._sandbox = name, role, sandbox
+    def __init__(self, name: str, sandbox: Sandbox, program: Program) -> None:
+        self.name, self._sandbox = name, sandbox
+        self.role: Role = program.role
         self.code: int | None = None
         self.lines: list[Lines] = []
         pipes = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]

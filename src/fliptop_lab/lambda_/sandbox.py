@@ -16,11 +16,12 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fliptop_lab
 from fliptop_lab.lambda_ import keeper, layers
@@ -28,6 +29,7 @@ from fliptop_lab.lambda_.cgroups import Cgroups, Limits
 from fliptop_lab.lambda_.config import Function, Platform
 
 KEEPER_EXIT_S = 5.0
+Role = Literal["extension", "runtime"]
 API_ADDRESS, API_PORT = "169.254.100.1", 9001
 USER = "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
 
@@ -38,17 +40,23 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Started:
-    """A process of the environment: `id` is the keeper's pid for it, `pid` the host's, `ns` the moment of exec."""
+    """A process of the environment: `id` is the keeper's pid for it, `pid` the host's, `ns` the moment of exec.
+
+    `cpu_ns` and `faults` are what the process had used by then, before it became the program.
+    """
 
     id: int
     pid: int
     ns: int
+    cpu_ns: int
+    faults: int
 
 
 @dataclass(frozen=True)
 class Program:
     """What to start: `search` is the PATH for a command without a slash."""
 
+    role: Role
     argv: Sequence[str]
     environment: Mapping[str, str]
     cwd: str
@@ -110,7 +118,7 @@ class Sandbox:
         self._lock: int | None = None
         self._link: Link | None = None
         self._task_root = function.task_root.resolve()
-        self._prepared = 0
+        self._prepared: Counter[Role] = Counter()
         self.isolated = isolated(platform)
         self.opt = "/opt"
         self.opt_on_host = Path()
@@ -209,14 +217,14 @@ class Sandbox:
                 return f"{here}/{path.removeprefix(known)}"
         return path
 
-    def prepare(self, count: int) -> None:
+    def prepare(self, role: Role, count: int) -> None:
         """Makes ready for that many `spawn` calls, so that each takes no more than an execve."""
-        if count <= self._prepared:
+        if count <= self._prepared[role]:
             return
-        cgroups = self.cgroups.open()
+        cgroups = self.cgroups.open(account=role == "extension")
         try:
-            self.link.call({"op": "prepare", "count": count - self._prepared}, cgroups)
-            self._prepared = count
+            self.link.call({"op": "prepare", "role": role, "count": count - self._prepared[role]}, cgroups)
+            self._prepared[role] = count
         finally:
             for fd in cgroups:
                 os.close(fd)
@@ -226,6 +234,7 @@ class Sandbox:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         message = {
             "op": "spawn",
+            "role": program.role,
             "argv": list(program.argv),
             "env": dict(program.environment),
             "cwd": program.cwd,
@@ -234,7 +243,7 @@ class Sandbox:
         with mine:
             mine.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             with theirs:
-                self._prepared -= 1
+                self._prepared[program.role] -= 1
                 reply, _ = self.link.call(message, [out, err, theirs.fileno()])
             return _await_exec(mine, reply["pid"])
 
@@ -248,7 +257,7 @@ class Sandbox:
     def signal(self, number: int, group: int | None = None) -> None:
         """Sends a signal to one process group, or to every process of the environment."""
         if number == signal.SIGKILL and group is None:
-            self._prepared = 0
+            self._prepared.clear()
         self.link.call({"op": "signal", "signal": int(number), "group": group})
 
     def _read_exits(self) -> None:
@@ -278,17 +287,17 @@ class Sandbox:
 
 
 def _await_exec(status: socket.socket, id_: int) -> Started:
-    """First message: the moment before execve, with the sender's host pid; then the end of file, or execve's errno."""
+    """First message: the state before execve, with the sender's host pid; then the end of file, or execve's errno."""
     space = socket.CMSG_SPACE(struct.calcsize("3i"))
     first, ancillary, _, _ = status.recvmsg(64, space)
     pid = next((struct.unpack("3i", data[:12])[0] for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS), 0)
-    last = first if len(first) > 8 else status.recv(64)
-    if len(last) > 8:
-        code = struct.unpack("qi", last)[1]
+    last = first if len(first) == keeper.REFUSED.size else status.recv(64)
+    if len(last) == keeper.REFUSED.size:
+        (code,) = keeper.REFUSED.unpack(last)
         raise LaunchError(code, os.strerror(code))
-    if len(first) != 8:
+    if len(first) != keeper.EXECUTES.size:
         raise LaunchError(errno.EIO, "the process ended before exec")
-    return Started(id_, pid, struct.unpack("q", first)[0])
+    return Started(id_, pid, *keeper.EXECUTES.unpack(first))
 
 
 def visible(command: str, more: Sequence[Path]) -> list[Path]:
