@@ -16,7 +16,8 @@ from typing import Final
 
 from fliptop_lab.lambda_ import ExecutionEnvironment
 from fliptop_lab.lambda_.keeper import descendants
-from fliptop_lab.lambda_.sandbox import Started
+from fliptop_lab.lambda_.launch import Started
+from fliptop_lab.lambda_.processes import Process
 
 CGROUP: Final = "cgroup"
 CLOCKS: Final = "process clocks"
@@ -39,7 +40,7 @@ class Meter:
 
     def __init__(self, environment: ExecutionEnvironment) -> None:
         self._environment = environment
-        self._started: list[Started] = []
+        self._processes: list[Process] = []
 
     @property
     def source(self) -> str:
@@ -56,7 +57,8 @@ class Meter:
         total = self._environment.sandbox.cgroups.extensions_cpu_ns
         if total is None:
             total = living + sum(_waited_for_ns(pid) for pid in pids)
-        return (total - sum(each.cpu_ns for each in started)) / 1e6
+            return (total - sum(each.cpu_ns for each in started)) / 1e6
+        return (total - sum(each.cpu_ns - each.joined_cpu_ns for each in started)) / 1e6
 
     def faults(self) -> float | None:
         """Page faults, with and without a read from disk; of dead processes only those that were waited for."""
@@ -75,18 +77,19 @@ class Meter:
         return Memory(sum(living.values()) / 1024, pss) if living else None
 
     def _extensions(self) -> list[Started]:
+        """After the environment's end still those that there were."""
         if life := self._environment.life:
-            self._started = [process.started for process in life.processes if process.role == "extension"]
-        return self._started
+            self._processes = [process for process in life.processes if process.role == "extension"]
+        return [started for process in self._processes if (started := process.started) is not None]
 
     def _pids(self) -> list[int]:
         members = self._environment.sandbox.cgroups.extension_pids()
         return list(self._below()) if members is None else members
 
     def _below(self) -> Iterator[int]:
-        for started in self._extensions():
-            yield started.pid
-            yield from descendants(started.pid)
+        for process in self._processes:
+            yield process.pid
+            yield from descendants(process.pid)
 
 
 def _clock_ns(pid: int) -> int:
