@@ -41,7 +41,14 @@ def _figure(cell: Cell, metric: Metric) -> dict[str, Any] | None:
         return None
     if metric.share:
         return {"count": round(sum(found.values)), "n": len(found.values)}
-    return asdict(found) | {"n": len(found.values)}
+    return {name: _rounded(value) for name, value in asdict(found).items()} | {"n": len(found.values)}
+
+
+def _rounded(value: Any) -> Any:
+    """To a millionth: more digits than any clock here has."""
+    if isinstance(value, tuple):
+        return [round(each, 6) for each in value]
+    return value if value is None else round(value, 6)
 
 
 def side_by_side(cells: Sequence[Cell], metrics: Sequence[Metric], columns: str) -> Iterator[Table]:
@@ -72,8 +79,10 @@ def _table(title: str, cells: Mapping[str, Cell], metrics: Sequence[Metric]) -> 
 def one_below_the_other(cells: Sequence[Cell], metrics: Sequence[Metric]) -> Table:
     """A row per cell; a column per metric."""
     table = _empty(None)
-    for metric in (*metrics, None):
-        table.add_column(_label(metric) if metric else "runs", justify="right", no_wrap=True)
+    for metric in metrics:
+        heading = Text("\n").join([*map(Text, metric.title.split(" ")), Text(metric.unit, "dim")])
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    table.add_column("runs", justify="right")
     for name, cell in zip(names(cells), cells, strict=True):
         table.add_row(name, *(shown(cell, metric) for metric in metrics), _runs(cell))
     return table

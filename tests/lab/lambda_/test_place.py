@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fliptop_lab.bench.meter import Meter
 from fliptop_lab.lambda_ import ConfigurationError, ExecutionEnvironment, Function, Platform
 from fliptop_lab.lambda_.cgroups import Cgroups, Limits
 from fliptop_lab.lambda_.sandbox import refusal
@@ -127,6 +128,25 @@ def test_item_67_cpu_is_boosted_during_init_and_a_share_of_memory_after(tmp_path
     boosted, throttled = (line["wall"] for line in said(environment, "runtime", "burn"))
     assert throttled > 0.3
     assert boosted < throttled
+
+
+def test_extensions_are_accounted_for_with_their_dead_and_without_the_runtime(tmp_path: Path) -> None:
+    hungry = {"one": {"init": [["spend", 0.15], ["burn", 0.15], ["register"]]}}
+
+    async def run() -> float | None:
+        async with lab(tmp_path, hungry, init=[["burn", 1.0]], timeout_s=10.0) as environment:
+            await environment.invoke()
+            meter = Meter(environment)
+            faults, memory = meter.faults(), meter.memory()
+            assert faults is not None
+            assert faults > 500  # an interpreter cannot do with fewer
+            assert memory is not None
+            assert memory.rss > 3
+            return meter.cpu_ms()
+
+    spent = asyncio.run(run())
+    assert spent is not None
+    assert 300 <= spent < 1000
 
 
 @needs("memory")
