@@ -6,7 +6,7 @@ READY := .venv/.complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types launcher layer bench fuzz gates lock clean
+.PHONY: help setup demo test check lint types launcher layer bench bench-decide bench-cold bench-subscribe fuzz gates lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -44,9 +44,17 @@ launcher-native: setup
 layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen extension, manifest; checked
 	@$(VENV)/python build/layer.py
 
-bench: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
+bench: bench-decide bench-cold  ## both measurements: what deciding costs, then cold starts (ARGS go to the second)
+
+bench-decide: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
 	@$(VENV)/python build/layer.py --source
-	@$(VENV)/fliptop-lab bench decide $(ARGS)
+	@$(VENV)/fliptop-lab bench decide
+
+bench-cold: layer  ## cold starts, side by side (ARGS="--function python -n 15 --plot cold.svg --peer NAME=PATH --json")
+	@$(VENV)/fliptop-lab bench cold $(ARGS)
+
+bench-subscribe: layer  ## what the order of subscribing and asking for the first event gains and loses
+	@$(VENV)/fliptop-lab bench subscribe $(ARGS)
 
 fuzz: setup  ## fuzz the launcher's scanners and its HTTP (needs clang; ARGS="--seconds 60")
 	@$(VENV)/python build/fuzz.py $(ARGS)

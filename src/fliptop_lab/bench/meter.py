@@ -55,16 +55,19 @@ class Meter:
         # Reading the clock of a running process also brings its cgroup's count up to date.
         living = sum(_clock_ns(pid) for pid in pids)
         total = self._environment.sandbox.cgroups.extensions_cpu_ns
-        if total is None:
-            total = living + sum(_waited_for_ns(pid) for pid in pids)
-            return (total - sum(each.cpu_ns for each in started)) / 1e6
-        return (total - sum(each.cpu_ns - each.joined_cpu_ns for each in started)) / 1e6
+        if total is not None:
+            return (total - sum(each.cpu_ns - each.joined_cpu_ns for each in started)) / 1e6
+        if not self._all_living(pids):
+            return None
+        total = living + sum(_waited_for_ns(pid) for pid in pids)
+        return (total - sum(each.cpu_ns for each in started)) / 1e6
 
     def faults(self) -> float | None:
         """Page faults, with and without a read from disk; of dead processes only those that were waited for."""
-        if not (started := self._extensions()):
+        started, pids = self._extensions(), self._pids()
+        if not started or not self._all_living(pids):
             return None
-        counted = sum(sum(map(int, fields[_FAULTS])) for fields in map(_stat, self._pids()) if fields)
+        counted = sum(sum(map(int, fields[_FAULTS])) for fields in map(_stat, pids) if fields)
         return counted - sum(each.faults for each in started)
 
     def memory(self) -> Memory | None:
@@ -81,6 +84,10 @@ class Meter:
         if life := self._environment.life:
             self._processes = [process for process in life.processes if process.role == "extension"]
         return [started for process in self._processes if (started := process.started) is not None]
+
+    def _all_living(self, pids: list[int]) -> bool:
+        """Whether every extension's own process can still be asked."""
+        return all(process.pid in pids and _stat(process.pid) for process in self._processes)
 
     def _pids(self) -> list[int]:
         members = self._environment.sandbox.cgroups.extension_pids()
