@@ -9,7 +9,7 @@ ARGS ?=
 .PHONY: help setup demo test check lint types launcher layer bench bench-decide bench-cold bench-subscribe fuzz gates lock clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
 demo: setup launcher-native  ## a real function, the extension and its launcher, the simulated Lambda, what Datadog gets
 	@$(VENV)/python build/layer.py --source
@@ -44,11 +44,13 @@ launcher-native: setup
 layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen extension, manifest; checked
 	@$(VENV)/python build/layer.py
 
-bench: bench-decide bench-cold  ## both measurements: what deciding costs, then cold starts (ARGS go to the second)
+bench:  ## both measurements: what deciding costs, then cold starts (ARGS go to the second)
+	@$(MAKE) --no-print-directory bench-decide ARGS=
+	@$(MAKE) --no-print-directory bench-cold
 
 bench-decide: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
 	@$(VENV)/python build/layer.py --source
-	@$(VENV)/fliptop-lab bench decide
+	@$(VENV)/fliptop-lab bench decide $(ARGS)
 
 bench-cold: layer  ## cold starts, side by side (ARGS="--function python -n 15 --plot cold.svg --peer NAME=PATH --json")
 	@$(VENV)/fliptop-lab bench cold $(ARGS)

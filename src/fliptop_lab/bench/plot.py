@@ -16,7 +16,7 @@ from fliptop_lab.bench.report import names, number
 COLOURS: Final = ("#5b6770", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")
 """Distinguishable also without red and green (Okabe and Ito)."""
 PANEL, GAP, STRIP, HEAD, FOOT, TOP = 560, 40, 26, 44, 34, 84
-NAME_LETTER, VALUE_ROOM = 7.0, 56
+NAME_LETTER, VALUE_ROOM = 7.2, 56
 LOGARITHMIC_FROM: Final = 12
 """A ratio of the largest to the smallest value from which on only a logarithm shows both."""
 STYLE: Final = """\
@@ -115,7 +115,7 @@ def _heading(title: str) -> Iterator[str]:
 
 def _panel(metric: Metric, found: dict[str, Figure | None], colours: Sequence[str]) -> Iterator[str]:
     values = [value for each in found.values() if each for value in each.values]
-    left = 14 + NAME_LETTER * max(map(len, found))
+    left = 16 + NAME_LETTER * max(map(len, found))
     scale = Scale.over(values, left, PANEL - VALUE_ROOM)
     kind = ", logarithmic" if scale.logarithmic else ""
     unit = f" ({metric.unit}{kind})" if metric.unit else kind

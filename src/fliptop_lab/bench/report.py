@@ -127,10 +127,10 @@ def _runs(cell: Cell) -> Text:
     return text
 
 
-def remarks(cells: Sequence[Cell]) -> list[str]:
+def remarks(cells: Sequence[Cell], metrics: Sequence[Metric]) -> list[str]:
     """What a reader must know to trust the figures, one sentence each."""
     found = ["Median, and behind it the 95 % bootstrap interval of the median. — means that there is no such value."]
-    if any(cell.cpu_source for cell in cells):
+    if any(metric.key.startswith("cpu_") for metric in metrics):
         sources = sorted({cell.cpu_source for cell in cells})
         found.append(f"CPU time is from the extension's {' and '.join(sources)}.")
     if unlimited := next((cell.unlimited for cell in cells if cell.unlimited), ""):

@@ -17,7 +17,7 @@ from fliptop_lab.summary import summarise
 
 ORDERS: Final = ("before", "overlap")
 """Values of ``FLIPTOP_SUBSCRIBE``: subscribe, then ask for the first event; or both at the same time."""
-TIMES: Final = tuple(metric for metric in METRICS if metric.key in ("next_ms", "init_ms", "first_ms"))
+TIMES: Final = tuple(metric for metric in METRICS if metric.key in ("next_ms", "init_ms"))
 ARRIVALS: Final = (
     Metric("subscribed", "subscribed", "runs", "the platform took the subscription", share=True),
     Metric("init_start", "initStart", "runs", "its log entry reached the intake", share=True),

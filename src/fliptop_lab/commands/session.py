@@ -87,7 +87,7 @@ class Session:
 
     def remarks(self) -> list[str]:
         """As ``report.remarks``, and what the machine was busy with before."""
-        found = report.remarks(self.cells)
+        found = report.remarks(self.cells, self.metrics)
         if self.load >= BUSY:
             found.append(
                 f"The machine was busy before ({self.load:.1f} processes per processor): repeat when it is not."

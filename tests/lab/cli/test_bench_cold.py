@@ -1,7 +1,9 @@
 """`fliptop-lab bench cold` and `bench subscribe`: what is compared, real measurements, errors that name the fix."""
 
+import asyncio
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,10 +12,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fliptop_lab import legacy
-from fliptop_lab.bench.cold import METRICS
-from fliptop_lab.bench.variants import Choice, unpacked
+from fliptop_lab.bench.cold import METRICS, Cell, measure
+from fliptop_lab.bench.subscribe import arrivals
+from fliptop_lab.bench.variants import FLOOR_SOURCE, Choice, unpacked
 from fliptop_lab.cli import app
-from fliptop_lab.staging import LayerError, find_layer
+from fliptop_lab.functions import find
+from fliptop_lab.functions.compiling import compile_c
+from fliptop_lab.run import Plan
+from fliptop_lab.staging import Ingredients, LayerError, find_layer
 
 
 def lab(*arguments: str) -> Result:
@@ -139,6 +145,29 @@ def test_people_see_the_names_the_units_and_where_cpu_time_is_from() -> None:
     result = lab("cold", "--only", "floor", "-n", "1", "--warm", "0", "--memory", "512")
     for text in ("floor", "first /event/next ms", "the function c, 512 MB", "CPU time is from", "runs"):
         assert text in result.stdout
+
+
+def test_an_extension_that_hears_nothing_is_told_from_one_that_does(tmp_path: Path) -> None:
+    """The experiment must see a lost subscription: the floor has none, the stand-in has."""
+    deaf, hearing = Ingredients(extensions=[compile_c(FLOOR_SOURCE)]), Ingredients([legacy_layer(tmp_path)])
+    cells = [
+        Cell({"variant": name}, Plan(function=find("c"), ingredients=replace(parts, no_legacy=True), invocations=1))
+        for name, parts in (("deaf", deaf), ("hearing", hearing))
+    ]
+    asyncio.run(measure(cells, 1, lambda _: None, arrivals))
+    found = {
+        cell.parts["variant"]: {key: cell.figure(key) for key in ("subscribed", "init_report", "lost")}
+        for cell in cells
+    }
+    medians = {name: {key: each.median for key, each in all_.items() if each} for name, all_ in found.items()}
+    assert medians["deaf"] == {"subscribed": 0, "init_report": 0, "lost": 1}
+    assert medians["hearing"] == {"subscribed": 1, "init_report": 1, "lost": 0}
+
+
+def legacy_layer(folder: Path) -> Path:
+    (folder / "layer/extensions").mkdir(parents=True)
+    legacy.install(folder).rename(folder / "layer/extensions/stand-in")
+    return folder / "layer"
 
 
 @pytest.mark.slow

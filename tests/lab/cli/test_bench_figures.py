@@ -110,7 +110,7 @@ def test_failed_runs_are_named() -> None:
     measured = cell([1.0])
     measured.failures = ["Sandbox.Timedout"]
     assert "+1 failed" in printed(next(report.side_by_side([measured], METRICS, "variant")))
-    assert "Sandbox.Timedout" in " ".join(report.remarks([measured]))
+    assert "Sandbox.Timedout" in " ".join(report.remarks([measured], METRICS))
 
 
 def test_the_plot_has_a_dot_for_every_run_where_it_belongs() -> None:
