@@ -81,11 +81,16 @@ class Probe:
     def do_subscribe(self, changes: Any = None, path: str = "/2022-07-01/telemetry") -> None:
         self.ask("subscribe", "PUT", path, {**SUBSCRIPTION, **(changes or {})})
 
-    def do_subscribe_beside(self) -> None:
-        """Subscribes on a connection of its own, while the probe goes on."""
+    def do_subscribe_beside(self, path: str) -> None:
+        """Subscribes on a connection of its own, while the probe goes on; then there is a file."""
         beside = Probe(self.name)
         beside.id = self.id
-        threading.Thread(target=beside.do_subscribe, daemon=True).start()
+
+        def subscribe() -> None:
+            beside.do_subscribe()
+            beside.do_touch(path)
+
+        threading.Thread(target=subscribe, daemon=True).start()
 
     def do_http(self, method: str, path: str, body: Any = None, headers: Headers = None) -> None:
         self.ask("http", method, path, body, headers)
