@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -29,8 +29,8 @@ Functions = Annotated[
     list[str] | None,
     typer.Option(help="`c`, `python`, `node`, or a directory; may be repeated, or several with commas."),
 ]
-BUSY = 0.5
-"""Load per processor from which on the figures say more about the machine than about extensions."""
+BUSY = 0.1
+"""Share of the machine's processors that others may have before the figures say more about them."""
 
 
 def split(values: Sequence[str] | None) -> list[str]:
@@ -38,21 +38,47 @@ def split(values: Sequence[str] | None) -> list[str]:
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
 
 
-def load() -> float:
-    """How many processes wanted a processor in the last minute, per processor."""
-    return os.getloadavg()[0] / (os.cpu_count() or 1)
+class Bystanders:
+    """How much of the machine went to anything but the measurement, its own processes included, since it was made."""
+
+    def __init__(self) -> None:
+        self._busy, self._all = _processor_ticks()
+        self._own = self._own_ticks()
+
+    def share(self) -> float:
+        """0 to 1. Steal, which is what a virtual machine was not given, counts as somebody else's."""
+        busy, everything = _processor_ticks()
+        others = busy - self._busy - (self._own_ticks() - self._own)
+        return max(0.0, others / max(1.0, everything - self._all))
+
+    @staticmethod
+    def _own_ticks() -> float:
+        """The environments' processes are children of children that have been waited for."""
+        return sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
+
+
+def _processor_ticks() -> tuple[float, float]:
+    """Busy, and altogether, of all processors; see proc_stat(5)."""
+    user, nice, system, idle, waiting, interrupts, soft, steal = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    busy = user + nice + system + interrupts + soft + steal
+    return busy, busy + idle + waiting
 
 
 @dataclass
 class Session:
-    """One measurement of many cells: carries it out, and says what came of it. ``what`` is its name for people."""
+    """One measurement of many cells: carries it out, and says what came of it.
+
+    ``what`` is its name for people, ``others`` the share of the machine that went to others meanwhile.
+    """
 
     what: str
     cells: list[Cell]
     metrics: Sequence[Metric]
     runs: int
     layer: LayerTold | None
-    load: float = field(default_factory=load)
+    others: float = 0.0
 
     @property
     def title(self) -> str:
@@ -62,8 +88,10 @@ class Session:
 
     def carry_out(self, extra: Extra | None = None) -> None:
         """Measure; on a terminal a bar on stderr shows how far it is."""
+        bystanders = Bystanders()
         with _bar((self.runs + 1) * len(self.cells)) as told:
             complete(measure(self.cells, self.runs, told, extra))
+        self.others = bystanders.share()
 
     def show(self, tables: Iterable[Table]) -> None:
         """The tables and what a reader must know."""
@@ -79,19 +107,17 @@ class Session:
         about = asdict(self.layer) if self.layer else None
         machine = {"cpu_source": self.cells[0].cpu_source, "cpu_limited": not self.cells[0].unlimited}
         document = {"variants": report.document(self.cells, self.metrics), "runs": self.runs, "layer": about}
-        print_json({**document, **machine, "load_before": round(self.load, 2)})
+        print_json({**document, **machine, "others": round(self.others, 3)})
 
     def finish(self) -> NoReturn:
         """Exit status 1 when a run failed."""
         raise typer.Exit(any(cell.failures for cell in self.cells))
 
     def remarks(self) -> list[str]:
-        """As ``report.remarks``, and what the machine was busy with before."""
+        """As ``report.remarks``, and what else the machine was busy with."""
         found = report.remarks(self.cells, self.metrics)
-        if self.load >= BUSY:
-            found.append(
-                f"The machine was busy before ({self.load:.1f} processes per processor): repeat when it is not."
-            )
+        if self.others >= BUSY:
+            found.append(f"Others had {self.others:.0%} of the machine meanwhile: repeat when it is quiet.")
         return found
 
 
