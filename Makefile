@@ -6,10 +6,10 @@ READY := .venv/.complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types launcher layer bench fuzz gates lock clean
+.PHONY: help setup demo test check lint types launcher layer bench bench-decide bench-cold bench-subscribe fuzz gates lock clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
 demo: setup launcher-native  ## a real function, the extension and its launcher, the simulated Lambda, what Datadog gets
 	@$(VENV)/python build/layer.py --source
@@ -44,9 +44,19 @@ launcher-native: setup
 layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen extension, manifest; checked
 	@$(VENV)/python build/layer.py
 
-bench: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
+bench:  ## both measurements: what deciding costs, then cold starts (ARGS go to the second)
+	@$(MAKE) --no-print-directory bench-decide ARGS=
+	@$(MAKE) --no-print-directory bench-cold
+
+bench-decide: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
 	@$(VENV)/python build/layer.py --source
 	@$(VENV)/fliptop-lab bench decide $(ARGS)
+
+bench-cold: layer  ## cold starts, side by side (ARGS="--function python -n 15 --plot cold.svg --peer NAME=PATH --json")
+	@$(VENV)/fliptop-lab bench cold $(ARGS)
+
+bench-subscribe: layer  ## what the order of subscribing and asking for the first event gains and loses
+	@$(VENV)/fliptop-lab bench subscribe $(ARGS)
 
 fuzz: setup  ## fuzz the launcher's scanners and its HTTP (needs clang; ARGS="--seconds 60")
 	@$(VENV)/python build/fuzz.py $(ARGS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,8 @@ class Plan:
     """What to run. ``think_s`` is the frozen time between invocations; ``faults`` are written as for ``Fault.parse``.
 
     ``environment`` overrides what the lab sets. ``kill`` ends the environment by SIGKILL while it is frozen, as
-    Lambda may, so that no extension can flush. ``on_step`` is told what is happening.
+    Lambda may, so that no extension can flush. The latencies are how long the platform takes to answer. ``on_step`` is
+    told what is happening, ``on_event`` gets every record of the transcript at once.
     """
 
     function: Prepared
@@ -40,6 +41,9 @@ class Plan:
     faults: Sequence[str] = ()
     isolation: Isolation = "auto"
     kill: bool = False
+    register_latency_ms: float = 0.0
+    subscribe_latency_ms: float = 0.0
+    on_event: Callable[[Record], None] | None = None
     on_step: Callable[[str], None] = lambda _: None
 
 
@@ -59,12 +63,30 @@ class Outcome:
     isolated: bool
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A plan that is set up: the environment, in which nothing runs yet, and the intake that can be reached from it."""
+
+    environment: ExecutionEnvironment
+    intake: Intake
+
+
 async def run(plan: Plan) -> Outcome:
     """Carry out a plan from the first invocation to the end of the environment.
 
     Raises ``LayerError``, ``ConfigurationError`` (the plan breaks one of Lambda's rules) and ``SandboxError`` (the
     machine does not allow it).
     """
+    async with opened(plan) as stage:
+        done = await _invoke_all(stage.environment, plan)
+        plan.on_step("shutting down")
+        await (stage.environment.kill() if plan.kill else stage.environment.shutdown())
+    return outcome(plan, done, stage)
+
+
+@asynccontextmanager
+async def opened(plan: Plan) -> AsyncIterator[Stage]:
+    """Set up what a plan needs, for as long as the block lasts. Raises as ``run``."""
     with ExitStack() as stack:
         plan.on_step("preparing the layer")
         layers = stack.enter_context(staged(plan.ingredients))
@@ -73,15 +95,10 @@ async def run(plan: Plan) -> Outcome:
             for fault in plan.faults:
                 intake.faults.inject(fault)
             function = _function(plan, task_root, intake.url)
-            platform = Platform(isolation=plan.isolation, visible=(*plan.function.visible, *_checkout()))
-            environment = ExecutionEnvironment(function, layers, platform)
-            async with environment:
+            async with ExecutionEnvironment(function, layers, _platform(plan)) as environment:
                 if environment.isolated:
                     intake.add_listener(_mirror(environment, intake))
-                done = await _invoke_all(environment, plan)
-                plan.on_step("shutting down")
-                await (environment.kill() if plan.kill else environment.shutdown())
-            return _outcome(plan, done, environment, intake)
+                yield Stage(environment, intake)
 
 
 def _function(plan: Plan, task_root: Path, url: str) -> Function:
@@ -94,6 +111,16 @@ def _function(plan: Plan, task_root: Path, url: str) -> Function:
         memory_mb=plan.memory_mb,
         timeout_s=plan.timeout_s,
         environment={**pointers, "DD_API_KEY": API_KEY, **plan.environment},
+    )
+
+
+def _platform(plan: Plan) -> Platform:
+    return Platform(
+        isolation=plan.isolation,
+        visible=(*plan.function.visible, *_checkout()),
+        register_latency_s=plan.register_latency_ms / 1000,
+        subscribe_latency_s=plan.subscribe_latency_ms / 1000,
+        on_event=plan.on_event,
     )
 
 
@@ -118,7 +145,9 @@ async def _invoke_all(environment: ExecutionEnvironment, plan: Plan) -> list[Inv
     return done
 
 
-def _outcome(plan: Plan, done: list[Invocation], environment: ExecutionEnvironment, intake: Intake) -> Outcome:
+def outcome(plan: Plan, done: list[Invocation], stage: Stage) -> Outcome:
+    """What has happened on a stage so far."""
+    environment, intake = stage.environment, stage.intake
     return Outcome(
         plan=plan,
         invocations=done,

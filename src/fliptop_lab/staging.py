@@ -59,7 +59,7 @@ def staged(parts: Ingredients) -> Iterator[list[Path]]:
             raise LayerError(
                 f"{path} does not exist. Build the layer with `make layer` or `make demo`, or check the path."
             )
-    with _folder() as folder:
+    with public_folder() as folder:
         below, above = folder / "below", folder / "above"
         for each in (below, above):
             each.mkdir()
@@ -78,7 +78,7 @@ def task_root_with(source: Path, yaml: Path | None) -> Iterator[Path]:
     if yaml is None:
         yield source
         return
-    with _folder() as folder:
+    with public_folder() as folder:
         copy = folder / "task"
         shutil.copytree(source, copy, symlinks=True)
         shutil.copyfile(yaml, copy / "datadog.yaml")
@@ -87,9 +87,9 @@ def task_root_with(source: Path, yaml: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def public_folder() -> Iterator[Path]:
+    """A temporary directory that the environment's user may read."""
     with tempfile.TemporaryDirectory(prefix="fliptop-lab-") as name:
-        # The environment's processes run as another user.
         Path(name).chmod(0o755)
         yield Path(name)
 

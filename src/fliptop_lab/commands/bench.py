@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fliptop_lab.bench.decide import Spread, Variant, measure, spread
+from fliptop_lab.commands.bench_cold import cold
+from fliptop_lab.commands.bench_subscribe import subscribe
 from fliptop_lab.commands.common import print_json, stdout, usage_errors
 from fliptop_lab.commands.explain import LAUNCHER
 from fliptop_lab.lambda_.layers import merge
@@ -21,6 +23,8 @@ DATADOGS_CHECK_US = 4000
 """What Datadog says its own check took, to put the figures into proportion."""
 
 bench = typer.Typer(no_args_is_help=True, help="Measure, side by side, in turns, in random order.")
+for command in (cold, subscribe):
+    bench.command()(command)
 
 
 @bench.command()

@@ -7,10 +7,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +20,14 @@ from fliptop_lab.functions import FunctionError
 from fliptop_lab.lambda_ import ConfigurationError, SandboxError
 from fliptop_lab.run import Outcome, Plan, run
 from fliptop_lab.staging import LayerError
+
+RegisterLatency = Annotated[
+    float, typer.Option(min=0, metavar="MS", help="How long the platform takes to answer a registration.")
+]
+SubscribeLatency = Annotated[
+    float, typer.Option(min=0, metavar="MS", help="How long it takes to answer a telemetry subscription.")
+]
+T = TypeVar("T")
 
 
 def stdout(quiet: bool = False) -> Console:
@@ -49,18 +57,22 @@ def carry_out(plan: Plan, title: str) -> Outcome:
     """Run a plan; on a terminal a spinner on stderr says what is happening. SIGTERM cleans up first, as Ctrl-C does."""
     console = Console(stderr=True)
     with console.status(title) as status:
-        told = replace(plan, on_step=lambda step: status.update(f"{title}: {step}"))
-        try:
-            return asyncio.run(_until_terminated(told))
-        except asyncio.CancelledError:
-            raise typer.Exit(128 + signal.SIGTERM) from None
+        return complete(run(replace(plan, on_step=lambda step: status.update(f"{title}: {step}"))))
 
 
-async def _until_terminated(plan: Plan) -> Outcome:
+def complete(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end. SIGTERM cancels it first, so that it cleans up, and exits with 143."""
+    try:
+        return asyncio.run(_until_terminated(work))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
+
+
+async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(plan)
+    return await work
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -73,9 +85,9 @@ def exit_status(summary: dict[str, Any]) -> int:
     return 1 if summary["failures"] or summary["lost"] else 0
 
 
-def pairs(values: Sequence[str]) -> dict[str, str]:
+def pairs(values: Sequence[str], option: str = "--env") -> dict[str, str]:
     """``--env NAME=VALUE`` options as a mapping. Raises ``ValueError`` for one without an equals sign."""
     for value in values:
         if "=" not in value:
-            raise ValueError(f"--env {value!r} has no value. Write --env {value}=VALUE.")
+            raise ValueError(f"{option} {value!r} has no value. Write {option} {value}=VALUE.")
     return dict(value.split("=", 1) for value in values)

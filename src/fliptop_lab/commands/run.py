@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from fliptop_lab.commands import view
-from fliptop_lab.commands.common import carry_out, exit_status, pairs, print_json, stdout, usage_errors
+from fliptop_lab.commands.common import (
+    RegisterLatency,
+    SubscribeLatency,
+    carry_out,
+    exit_status,
+    pairs,
+    print_json,
+    stdout,
+    usage_errors,
+)
 from fliptop_lab.functions import find
 from fliptop_lab.intake import Fault
 from fliptop_lab.run import Plan
@@ -61,6 +70,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option
     ] = None,
     isolation: Annotated[Isolation, typer.Option(help="Namespaces for the environment, or none.")] = Isolation.auto,
     kill: Annotated[bool, typer.Option("--kill", help="End with SIGKILL while frozen instead of SHUTDOWN.")] = False,
+    register_latency: RegisterLatency = 0.0,
+    subscribe_latency: SubscribeLatency = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run a function with an extension in a simulated Lambda, and count what reaches the intake.
@@ -93,6 +104,8 @@ def run(  # noqa: PLR0913, PLR0917 - one argument per option
             faults=[str(Fault.parse(spec)) for spec in fault or []],
             isolation=isolation.value,
             kill=kill,
+            register_latency_ms=register_latency,
+            subscribe_latency_ms=subscribe_latency,
         )
         outcome = carry_out(plan, "running")
     summary = summarise(outcome)

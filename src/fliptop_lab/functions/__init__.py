@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fliptop_lab.functions.compiling import FunctionError, compile_c
+
+__all__ = ["EXAMPLES", "FunctionError", "Prepared", "find"]
+
 HERE = Path(__file__).parent
 NODE_RUNTIME = HERE / "node/bootstrap.mjs"
-
-
-class FunctionError(Exception):
-    """The function cannot be prepared; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def _node(root: Path, handler: str = "index.handler") -> Prepared:
 
 
 def _c() -> Prepared:
-    program = compile_bootstrap()
+    program = compile_c(HERE / "c/bootstrap.c")
     return Prepared("c", ["./bootstrap"], program.parent, "bootstrap")
 
 
@@ -101,39 +98,3 @@ def _by_module(root: Path, handlers: list[str]) -> Prepared:
         f"{root} has no executable bootstrap and no module for {' or '.join(handlers)}. "
         "Name the handler with --handler module.function, or the runtime's command with --command."
     )
-
-
-def compile_bootstrap(cache: Path | None = None) -> Path:
-    """Compile ``c/bootstrap.c`` for this machine, once per source, and return the program.
-
-    The compiler is zig, from the ``ziglang`` wheel; the program is static and under 64 KB. ``cache`` defaults to
-    ``.cache/lab`` in the project, or to the user's cache outside of it. Raises ``FunctionError`` with what the
-    compiler said.
-    """
-    source = HERE / "c/bootstrap.c"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    program = (cache or _cache()) / f"c-{platform.machine()}-{digest}" / "bootstrap"
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = program.with_suffix(f".{os.getpid()}")
-        _compile(source, unfinished)
-        unfinished.replace(program)
-    return program
-
-
-def _cache() -> Path:
-    project = HERE.parents[2]
-    if (project / "pyproject.toml").exists():
-        return project / ".cache/lab"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fliptop-lab"
-
-
-def _compile(source: Path, program: Path) -> None:
-    target = f"{platform.machine().replace('arm64', 'aarch64')}-linux-musl"
-    options = ["-target", target, "-std=c11", "-D_GNU_SOURCE", "-Os", "-static", "-s", "-Wall", "-Wextra"]
-    command = [sys.executable, "-m", "ziglang", "cc", *options, "-o", str(program), str(source)]
-    zig = _cache().parent / "zig"
-    environ = {"ZIG_GLOBAL_CACHE_DIR": str(zig / "global"), "ZIG_LOCAL_CACHE_DIR": str(zig / "local"), **os.environ}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    if done.returncode:
-        raise FunctionError(f"bootstrap.c did not compile ({shlex.join(command)}):\n{done.stderr}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PERIOD_US, BOOST_CPUS, MB_PER_CPU, TASKS = 20_000, 2.0, 1769, 1024
+ACCOUNT = "extensions"
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class Cgroups:
         self._folders: dict[str, Path] = {}
         wanted = ["pids"] + ["cpu"] * limits.cpu + ["memory"] * (limits.memory_mb is not None)
         for controller, parent in _parents().items():
-            if controller in wanted:
+            if controller in (*wanted, "cpuacct"):
                 self._create(controller, parent / name)
         for controller in wanted:
             if controller not in self._folders:
                 self.missing.setdefault(controller, "no cgroup controller that this user may use")
+        self._account = self._open_account()
         self._limit()
 
     def _create(self, controller: str, folder: Path) -> None:
@@ -44,6 +46,17 @@ class Cgroups:
             self.missing[controller] = f"{folder}: {error.strerror}"
         else:
             self._folders[controller] = folder
+
+    def _open_account(self) -> Path | None:
+        """A group inside the environment's, for the extensions alone: the kernel adds up what they use there."""
+        unified = [folder for folder in self._folders.values() if (folder / "cgroup.controllers").exists()]
+        parent = self._folders.get("cpuacct") or next(iter(unified), None)
+        if parent is None:
+            return None
+        with contextlib.suppress(OSError):
+            (parent / ACCOUNT).mkdir(exist_ok=True)
+            return parent / ACCOUNT
+        return None
 
     def _limit(self) -> None:
         self._set("pids", {"pids.max": TASKS})
@@ -90,16 +103,38 @@ class Cgroups:
         folder = self._folders.get("pids")
         return int((folder / "pids.max").read_text()) if folder else None
 
-    def open(self) -> list[int]:
-        """Descriptors to write "0" to, for a process that wants in; the caller closes them."""
+    def open(self, *, account: bool) -> list[int]:
+        """Descriptors to write "0" to, in this order, for a process that wants in; the caller closes them.
+
+        `account` for an extension, whose use of the CPU is counted apart.
+        """
         folders = dict.fromkeys(self._folders.values())
+        if account and self._account is not None:
+            folders[self._account] = None
         return [os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in folders]
 
     def pids(self) -> list[int] | None:
         """The members' pids; None where there is no cgroup."""
         for folder in self._folders.values():
-            return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+            return [pid for parent, _, _ in os.walk(folder) for pid in _members(Path(parent))]
         return None
+
+    def extension_pids(self) -> list[int] | None:
+        """Pids of the extensions and all that they have started; None where there is no cgroup to tell."""
+        return _members(self._account) if self._account is not None else None
+
+    @property
+    def extensions_cpu_ns(self) -> int | None:
+        """CPU time of the extensions and all that they have started, the dead included; None without a cgroup.
+
+        Without the time since a process was last interrupted, unless its own clock has just been read.
+        """
+        if self._account is None:
+            return None
+        if (usage := self._account / "cpuacct.usage").exists():
+            return int(usage.read_text())
+        lines = (line.split() for line in (self._account / "cpu.stat").read_text().splitlines())
+        return next(int(value) * 1000 for name, value in lines if name == "usage_usec")
 
     @property
     def oom_kills(self) -> int:
@@ -113,7 +148,7 @@ class Cgroups:
 
     def remove(self) -> None:
         """Removes the cgroups; a process that is on its last instructions is waited for briefly."""
-        for folder in dict.fromkeys(self._folders.values()):
+        for folder in dict.fromkeys([*filter(None, [self._account]), *self._folders.values()]):
             for _ in range(200):
                 try:
                     folder.rmdir()
@@ -123,6 +158,11 @@ class Cgroups:
                 except OSError:
                     time.sleep(0.005)
         self._folders.clear()
+        self._account = None
+
+
+def _members(folder: Path) -> list[int]:
+    return [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
 
 
 def _parents() -> dict[str, Path]:
@@ -133,7 +173,7 @@ def _parents() -> dict[str, Path]:
             _, names, path = line.split(":", 2)
             own.update(dict.fromkeys(names.split(","), path))
     parents: dict[str, Path] = {}
-    for controller in ("cpu", "memory", "pids"):
+    for controller in ("cpu", "cpuacct", "memory", "pids"):
         mounted = Path("/sys/fs/cgroup", controller)
         if controller in own and mounted.is_dir():
             parents[controller] = mounted / own[controller].lstrip("/")

@@ -180,7 +180,7 @@ class Subscriber:
             failure = await self._attempt(batch)
             data = {"extension": self.name, "events": len(batch.members), "bytes": batch.size, "attempt": attempt + 1}
             if failure is None:
-                self._hub.outside.note("batch", data)
+                self._hub.outside.note("batch", {**data, "types": batch.types})
                 return True
             self._hub.outside.note("retry", {**data, "error": failure})
         self.batcher.lose(batch.countable, batch.size if batch.countable else 0)

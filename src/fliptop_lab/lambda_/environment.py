@@ -123,7 +123,7 @@ class ExecutionEnvironment:
     def pids(self) -> dict[str, int]:
         """The host's pids of the running extensions, by name, and of the `runtime`."""
         running = self._life.processes if self._life else []
-        return {process.name: process.started.pid for process in running if process.alive}
+        return {process.name: process.pid for process in running if process.alive}
 
     def listen(self, host: str, port: int) -> socket.socket:
         """A listening TCP socket inside the environment's network, for a server that runs in this process."""

@@ -31,6 +31,10 @@ AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY, SYS_MOUNT_SETATTR = -100, 0x8000, 1, 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 SIOCSIFADDR, SIOCSIFFLAGS, IFF_UP = 0x8916, 0x8914, 1
 MESSAGE_BYTES, MESSAGE_FDS = 1 << 18, 8
+PREPARED = b"."
+# What a process says just before its execve (CLOCK_MONOTONIC, its CPU time so far, that when it joined its cgroups, its
+# page faults so far), and what it says when execve refuses (errno).
+EXECUTES, REFUSED = struct.Struct("qqqq"), struct.Struct("i")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 MASKED = {"dev", "home", "lost+found", "opt", "proc", "root", "tmp", "var"}
 
@@ -177,10 +181,8 @@ class Keeper:
     def __init__(self, calls: socket.socket, exits: socket.socket, config: dict[str, Any]) -> None:
         self.calls, self.exits, self.config = calls, exits, config
         self.isolated: bool = config["isolated"]
-        self.spares: list[tuple[int, socket.socket]] = []
         self.handlers: dict[str, Callable[[dict[str, Any], list[int]], tuple[dict[str, Any], list[int]]]] = {
             "prepare": self.prepare,
-            "spawn": self.spawn,
             "signal": self.send_signal,
             "socket": self.new_socket,
         }
@@ -218,44 +220,41 @@ class Keeper:
     def new_socket(self, message: dict[str, Any], _fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         return {}, [socket.socket(message["family"], message["kind"]).detach()]
 
-    def prepare(self, message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-        """Forks what the next spawns will be: joining cgroups takes milliseconds that no one should wait for."""
-        for _ in range(message["count"]):
-            mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            pid = os.fork()
-            if pid == 0:
-                mine.close()
-                self.become(theirs, fds)
-            theirs.close()
-            if (ready := mine.recv(512)) != b".":
-                mine.close()
-                raise OSError(f"a process could not be prepared: {ready.decode()}")
-            self.spares.append((pid, mine))
-        return {}, []
+    def prepare(self, _message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+        """Forks what a program will be: joining cgroups takes milliseconds that no one should wait for.
 
-    def spawn(self, message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-        pid, spare = self.spares.pop(0)
-        with spare:
-            send(spare, message, fds)
-        return {"pid": pid}, []
+        The socket that is handed out says when it is ready, takes its orders, and says how the execve went.
+        """
+        lab, mine = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        lab.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        pid = os.fork()
+        if pid == 0:
+            lab.close()
+            self.become(mine, fds)
+        mine.close()
+        return {"pid": pid}, [lab.detach()]
 
     def become(self, orders: socket.socket, cgroups: list[int]) -> NoReturn:
-        """In the child: confined, waits for its orders, says when it execs (CLOCK_MONOTONIC, ns), or why not."""
+        """In the child: confined, waits for its orders, says that it execs, or why not."""
         try:
-            self.confine(cgroups)
+            joined_cpu_ns = self.confine(cgroups)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            orders.send(b".")
+            orders.send(PREPARED)
             message, fds = receive(orders)
             if message is not None:
-                execute(message, *fds)
+                os.dup2(fds[0], 1)
+                os.dup2(fds[1], 2)
+                execute(message, orders, joined_cpu_ns)
         except OSError as error:
             orders.send(str(error).encode())
         finally:
             os._exit(127)
 
-    def confine(self, cgroups: list[int]) -> None:
+    def confine(self, cgroups: list[int]) -> int:
+        """Gives the CPU time (ns) that this process had used when it joined, which its cgroups know nothing of."""
         for fd in cgroups:
             os.write(fd, b"0")
+        joined_cpu_ns = time.process_time_ns()
         os.setpgid(0, 0)
         for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
@@ -266,12 +265,10 @@ class Keeper:
             os.setresgid(990, 990, 990)
             os.setresuid(993, 993, 993)
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        return joined_cpu_ns
 
     def send_signal(self, message: dict[str, Any], _fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         number, group = message["signal"], message.get("group")
-        if group is None and number == signal.SIGKILL:
-            while self.spares:
-                self.spares.pop()[1].close()
         with contextlib.suppress(ProcessLookupError):
             if group is not None:
                 os.killpg(group, number)
@@ -302,18 +299,18 @@ class Keeper:
                 send(self.exits, {"pid": pid, "code": os.waitstatus_to_exitcode(status), "ns": time.monotonic_ns()}, [])
 
 
-def execute(message: dict[str, Any], out: int, err: int, status: int) -> None:
+def execute(message: dict[str, Any], told: socket.socket, joined_cpu_ns: int) -> None:
     try:
-        os.dup2(out, 1)
-        os.dup2(err, 2)
         os.chdir(message["cwd"])
         environment = {name.encode(): value.encode() for name, value in message["env"].items()}
         argv = [part.encode() for part in message["argv"]]
         path = argv[0] if b"/" in argv[0] else find(argv[0], message["search"].encode())
-        os.write(status, struct.pack("q", time.monotonic_ns()))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        faults = used.ru_minflt + used.ru_majflt
+        told.send(EXECUTES.pack(time.monotonic_ns(), time.process_time_ns(), joined_cpu_ns, faults))
         os.execve(path, argv, environment)  # noqa: S606 (no shell is the point)
     except OSError as error:
-        os.write(status, struct.pack("qi", 0, error.errno or 0))
+        told.send(REFUSED.pack(error.errno or 0))
 
 
 def find(name: bytes, search: bytes) -> bytes:

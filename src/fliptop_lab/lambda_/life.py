@@ -15,9 +15,10 @@ from fliptop_lab.lambda_.config import Function, InitResult, Platform, Status
 from fliptop_lab.lambda_.delivery import OK, Outside, TelemetryHub
 from fliptop_lab.lambda_.events import outcome
 from fliptop_lab.lambda_.extensions_api import MAX_EXTENSIONS, Extension, ExtensionsApi, Identity
-from fliptop_lab.lambda_.processes import Process, Role
+from fliptop_lab.lambda_.launch import LaunchError, Program
+from fliptop_lab.lambda_.processes import Process
 from fliptop_lab.lambda_.runtime_api import RuntimeApi
-from fliptop_lab.lambda_.sandbox import LaunchError, Program, Sandbox
+from fliptop_lab.lambda_.sandbox import Sandbox
 from fliptop_lab.lambda_.server import gone
 from fliptop_lab.lambda_.telemetry import Api
 from fliptop_lab.lambda_.transcript import Transcript
@@ -61,6 +62,7 @@ class Life:
         self.hub = TelemetryHub(setting.platform, function.log_format, outside)
         self.extensions_enabled = not Path(self._opt, DISABLE_FILE).exists()
         self.processes: list[Process] = []
+        self._announced: list[Process] = []
         self.first_error: str | None = None
         self.broken: str | None = None
         self.closing = self.frozen = False
@@ -94,11 +96,14 @@ class Life:
 
     def exited(self, id_: int, code: int, ns: int) -> None:
         """A process of the environment ended; those that are not ours are children of ours and their own affair."""
-        process = next((process for process in self.processes if process.started.id == id_ and process.alive), None)
+        process = next((process for process in self.processes if process.id == id_ and process.alive), None)
         if process is None:
             return
         process.ended(code)
-        data = {"name": process.name, "role": process.role, "pid": process.started.pid}
+        if process.refused:
+            return
+        self._announce(process)
+        data = {"name": process.name, "role": process.role, "pid": process.pid}
         signal = {"signal": -code} if code < 0 else {"code": code}
         self.setting.transcript.note("process", "exit", {**data, **signal}, ns)
         if self.closing:
@@ -133,8 +138,9 @@ class Life:
 
     def _note_call(self, call: str, data: dict[str, Any], process: Process | None) -> None:
         ns = time.monotonic_ns()
-        if process is not None:
-            data["since_spawn_ms"] = (ns - process.started.ns) / 1e6
+        if process is not None and (started := process.started) is not None:
+            self._announce(process)
+            data["since_spawn_ms"] = (ns - started.ns) / 1e6
         self.setting.transcript.note("api", call, data, ns)
 
     def subscribe(self, headers: Mapping[str, str], body: bytes, api: Api) -> Answer:
@@ -199,12 +205,12 @@ class Life:
 
     async def _bring_up(self, deadline: float) -> bool:
         """The two barriers. False when something broke or time ran out."""
-        if not self._start_extensions():
+        if not await self._start_extensions():
             return False
         external = [extension for extension in self.extensions.all if extension.external]
         if not await self._all(lambda: all(extension.id for extension in external), deadline):
             return False
-        if not self._start_runtime():
+        if not await self._start_runtime():
             return False
         if not await self._all(lambda: self.runtime.state == "Ready", deadline):
             return False
@@ -218,7 +224,7 @@ class Life:
         left = max(0.0, deadline - time.monotonic())
         return await self.changes.until(lambda: bool(self.broken) or condition(), left) and not self.broken
 
-    def _start_extensions(self) -> bool:
+    async def _start_extensions(self) -> bool:
         if len(self.extensions.all) > MAX_EXTENSIONS:
             self.broke("Extension.TooManyExtensions", f"Extension limit ({MAX_EXTENSIONS}) reached")
             return False
@@ -227,16 +233,16 @@ class Life:
         if not setting.sandbox.isolated:
             environment["LAMBDA_TASK_ROOT"] = setting.sandbox.task
         for extension in self.extensions.all:
-            program = Program([f"{setting.sandbox.opt}/extensions/{extension.name}"], environment, setting.sandbox.task)
+            argv = [f"{setting.sandbox.opt}/extensions/{extension.name}"]
             try:
-                self._start(extension.name, "extension", program)
+                await self._start(extension.name, Program("extension", argv, environment, setting.sandbox.task))
             except LaunchError as error:
                 extension.state, extension.error_type = "LaunchError", "Extension.LaunchError"
                 self.broke("Extension.LaunchError", f"{extension.name}: {error.strerror}")
                 return False
         return True
 
-    def _start_runtime(self) -> bool:
+    async def _start_runtime(self) -> bool:
         setting, function = self.setting, self.setting.function
         roots = (setting.sandbox.opt, setting.sandbox.task)
         environment = environ.for_runtime(function, setting.api, setting.log_stream, roots)
@@ -244,19 +250,35 @@ class Life:
         command = [wrapper, *function.command] if wrapper else function.command
         argv = [setting.sandbox.real(part) for part in command]
         try:
-            self._start("runtime", "runtime", Program(argv, environment, setting.sandbox.task, environment["PATH"]))
+            await self._start(
+                "runtime", Program("runtime", argv, environment, setting.sandbox.task, environment["PATH"])
+            )
         except LaunchError as error:
             self.broke("Runtime.InvalidEntrypoint", f"{argv[0]}: {error.strerror}")
             return False
         return True
 
-    def _start(self, name: str, role: Role, program: Program) -> None:
-        process = Process(name, role, self.setting.sandbox, program)
+    async def _start(self, name: str, program: Program) -> None:
+        """Starts a process and waits for its execve, while calls to the APIs are answered. Raises `LaunchError`."""
+        process = Process(name, self.setting.sandbox, program)
         self.processes.append(process)
-        data = {"name": name, "role": role, "pid": process.started.pid, "argv": list(program.argv)}
-        self.setting.transcript.note("process", "start", data, process.started.ns)
-        kind = "function" if role == "runtime" else "extension"
+        kind = "function" if process.role == "runtime" else "extension"
         process.listen(lambda line: self.emit(kind, line))
+        try:
+            await process.executed()
+        except LaunchError:
+            self.processes.remove(process)
+            process.close()
+            raise
+        self._announce(process)
+
+    def _announce(self, process: Process) -> None:
+        """Notes the start, once, before anything else that the process does."""
+        if process in self._announced or (started := process.started) is None:
+            return
+        self._announced.append(process)
+        data = {"name": process.name, "role": process.role, "pid": process.pid, "argv": list(process.argv)}
+        self.setting.transcript.note("process", "start", data, started.ns)
 
     async def close(self) -> None:
         """Leaves nothing behind but the transcript; every process must have ended."""
@@ -275,7 +297,8 @@ def void(_: object) -> None:
 
 def prepare(sandbox: Sandbox) -> None:
     """Makes ready to start every external extension and the runtime."""
-    sandbox.prepare(len(external_names(sandbox.opt_on_host)) + 1)
+    sandbox.prepare("extension", len(external_names(sandbox.opt_on_host)))
+    sandbox.prepare("runtime", 1)
 
 
 def external_names(opt: Path) -> list[str]:

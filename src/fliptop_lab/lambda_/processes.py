@@ -5,12 +5,11 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
-from fliptop_lab.lambda_.sandbox import Program, Sandbox, Started
+from fliptop_lab.lambda_.launch import Launch, Program, Role, Started
+from fliptop_lab.lambda_.sandbox import Sandbox
 
 LINE_BYTES = 256 * 1024
-Role = Literal["extension", "runtime"]
 
 
 class Lines:
@@ -61,15 +60,20 @@ class Lines:
 
 
 class Process:
-    """A started process. `code` is its exit code once it has one: negative for a signal, as in `subprocess`."""
+    """A process from the moment it is started.
 
-    def __init__(self, name: str, role: Role, sandbox: Sandbox, program: Program) -> None:
-        self.name, self.role, self._sandbox = name, role, sandbox
+    `code` is its exit code once it has one: negative for a signal, as in `subprocess`.
+    """
+
+    def __init__(self, name: str, sandbox: Sandbox, program: Program) -> None:
+        self.name, self._sandbox = name, sandbox
+        self.role: Role = program.role
+        self.argv = program.argv
         self.code: int | None = None
         self.lines: list[Lines] = []
         pipes = [os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)]
         try:
-            self.started: Started = sandbox.spawn(program, pipes[0][1], pipes[1][1])
+            self._launch: Launch = sandbox.spawn(program, pipes[0][1], pipes[1][1])
         except BaseException:
             for reading, _ in pipes:
                 os.close(reading)
@@ -84,13 +88,37 @@ class Process:
         self.lines = [Lines(fd, tell) for fd in self._reading]
 
     @property
+    def id(self) -> int:
+        """The keeper's pid for it."""
+        return self._launch.id
+
+    @property
+    def pid(self) -> int:
+        """The host's pid for it."""
+        return self._launch.pid
+
+    @property
+    def started(self) -> Started | None:
+        """The moment of its execve, if it has come."""
+        return self._launch.started
+
+    @property
+    def refused(self) -> bool:
+        """Whether it could not be executed."""
+        return self._launch.refused
+
+    async def executed(self) -> Started:
+        """Waits for the execve. Raises `LaunchError`."""
+        return await self._launch.executed()
+
+    @property
     def alive(self) -> bool:
         """Whether it has not been seen to exit."""
         return self.code is None
 
     def signal(self, number: int) -> None:
         """Signals the process's group."""
-        self._sandbox.signal(number, self.started.id)
+        self._sandbox.signal(number, self.id)
 
     def ended(self, code: int) -> None:
         """Called once, when it has exited."""
@@ -100,6 +128,7 @@ class Process:
 
     def close(self) -> None:
         """Stops to read, though a child of its may still hold the pipe."""
+        self._launch.close()
         for lines in self.lines:
             lines.close()
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import shutil
 import signal
@@ -17,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import fliptop_lab
 from fliptop_lab.lambda_ import keeper, layers
 from fliptop_lab.lambda_.cgroups import Cgroups, Limits
 from fliptop_lab.lambda_.config import Function, Platform
+from fliptop_lab.lambda_.launch import Launch, Program, Role
 
 KEEPER_EXIT_S = 5.0
 API_ADDRESS, API_PORT = "169.254.100.1", 9001
@@ -34,29 +35,6 @@ USER = "sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n"
 
 class SandboxError(RuntimeError):
     """The environment cannot be made on this machine; the message says what was refused."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """A process of the environment: `id` is the keeper's pid for it, `pid` the host's, `ns` the moment of exec."""
-
-    id: int
-    pid: int
-    ns: int
-
-
-@dataclass(frozen=True)
-class Program:
-    """What to start: `search` is the PATH for a command without a slash."""
-
-    argv: Sequence[str]
-    environment: Mapping[str, str]
-    cwd: str
-    search: str = os.defpath
-
-
-class LaunchError(OSError):
-    """execve refused the program; `errno` says why."""
 
 
 class Link:
@@ -110,7 +88,7 @@ class Sandbox:
         self._lock: int | None = None
         self._link: Link | None = None
         self._task_root = function.task_root.resolve()
-        self._prepared = 0
+        self._spares: dict[Role, list[Launch]] = {}
         self.isolated = isolated(platform)
         self.opt = "/opt"
         self.opt_on_host = Path()
@@ -209,34 +187,34 @@ class Sandbox:
                 return f"{here}/{path.removeprefix(known)}"
         return path
 
-    def prepare(self, count: int) -> None:
+    def prepare(self, role: Role, count: int) -> None:
         """Makes ready for that many `spawn` calls, so that each takes no more than an execve."""
-        if count <= self._prepared:
+        spares = self._spares.setdefault(role, [])
+        if count <= len(spares):
             return
-        cgroups = self.cgroups.open()
+        cgroups = self.cgroups.open(account=role == "extension")
         try:
-            self.link.call({"op": "prepare", "count": count - self._prepared}, cgroups)
-            self._prepared = count
+            spares += [self._spare(cgroups) for _ in range(count - len(spares))]
         finally:
             for fd in cgroups:
                 os.close(fd)
 
-    def spawn(self, program: Program, out: int, err: int) -> Started:
-        """Starts a program as the environment's user, in its own process group. Raises `LaunchError`."""
-        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        message = {
-            "op": "spawn",
-            "argv": list(program.argv),
-            "env": dict(program.environment),
-            "cwd": program.cwd,
-            "search": program.search,
-        }
-        with mine:
-            mine.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            with theirs:
-                self._prepared -= 1
-                reply, _ = self.link.call(message, [out, err, theirs.fileno()])
-            return _await_exec(mine, reply["pid"])
+    def _spare(self, cgroups: Sequence[int]) -> Launch:
+        reply, (fd,) = self.link.call({"op": "prepare"}, cgroups)
+        channel = socket.socket(fileno=fd)
+        told, ancillary, _, _ = channel.recvmsg(512, socket.CMSG_SPACE(struct.calcsize("3i")))
+        if told != keeper.PREPARED:
+            channel.close()
+            raise SandboxError(f"a process could not be prepared: {told.decode()}")
+        credentials = (data for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS)
+        pid, _, _ = struct.unpack("3i", next(credentials))
+        return Launch(reply["pid"], pid, channel)
+
+    def spawn(self, program: Program, out: int, err: int) -> Launch:
+        """Starts a program as the environment's user, in its own process group, without waiting for it."""
+        launch = self._spares[program.role].pop(0)
+        launch.go(program, out, err)
+        return launch
 
     def pids(self) -> list[int]:
         """The host's pids of everything that runs in the environment."""
@@ -248,8 +226,14 @@ class Sandbox:
     def signal(self, number: int, group: int | None = None) -> None:
         """Sends a signal to one process group, or to every process of the environment."""
         if number == signal.SIGKILL and group is None:
-            self._prepared = 0
+            self._dismiss()
         self.link.call({"op": "signal", "signal": int(number), "group": group})
+
+    def _dismiss(self) -> None:
+        """Those that were prepared and never needed."""
+        for launch in itertools.chain(*self._spares.values()):
+            launch.close()
+        self._spares.clear()
 
     def _read_exits(self) -> None:
         while True:
@@ -264,6 +248,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Ends every process and removes everything; safe to call at any stage, and twice."""
+        self._dismiss()
         if self._link is not None:
             asyncio.get_running_loop().remove_reader(self._link.exits)
             with contextlib.suppress(SandboxError):
@@ -275,20 +260,6 @@ class Sandbox:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-def _await_exec(status: socket.socket, id_: int) -> Started:
-    """First message: the moment before execve, with the sender's host pid; then the end of file, or execve's errno."""
-    space = socket.CMSG_SPACE(struct.calcsize("3i"))
-    first, ancillary, _, _ = status.recvmsg(64, space)
-    pid = next((struct.unpack("3i", data[:12])[0] for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS), 0)
-    last = first if len(first) > 8 else status.recv(64)
-    if len(last) > 8:
-        code = struct.unpack("qi", last)[1]
-        raise LaunchError(code, os.strerror(code))
-    if len(first) != 8:
-        raise LaunchError(errno.EIO, "the process ended before exec")
-    return Started(id_, pid, struct.unpack("q", first)[0])
 
 
 def visible(command: str, more: Sequence[Path]) -> list[Path]:

@@ -137,8 +137,9 @@ def _http_destination(uri: Any, wrong: list[str]) -> Destination | None:
 
 @dataclass(frozen=True)
 class Batch:
-    """Events ready to be sent: JSON members, their total size, and how many would count as lost."""
+    """Events ready to be sent: their types, the JSON members, their total size, how many would count as lost."""
 
+    types: tuple[str, ...]
     members: tuple[bytes, ...]
     size: int
     countable: int
@@ -161,6 +162,7 @@ class Batcher:
     def __init__(self, wants: Subscription, limit: int, clock: Callable[[], float]) -> None:
         self._wants, self._limit, self._clock = wants, limit, clock
         self._open: list[bytes] = []
+        self._types: list[str] = []
         self._size = self._countable = 0
         self._opened = 0.0
         self._closed: deque[Batch] = deque()
@@ -185,6 +187,7 @@ class Batcher:
         if not self._open:
             self._opened = self._clock()
         self._open.append(member)
+        self._types.append(event.type)
         self._size += len(member)
         self._countable += countable
         if len(self._open) >= self._wants.max_items or self._size >= self._wants.max_bytes:
@@ -199,10 +202,10 @@ class Batcher:
     def close(self) -> None:
         """Closes the batch that is open, if it holds anything."""
         if self._open:
-            self._closed.append(Batch(tuple(self._open), self._size, self._countable))
+            self._closed.append(Batch(tuple(self._types), tuple(self._open), self._size, self._countable))
             self._waiting += self._size
             self.closed_batches += 1
-            self._open, self._size, self._countable = [], 0, 0
+            self._open, self._types, self._size, self._countable = [], [], 0, 0
 
     @property
     def due_s(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fliptop_lab.bench.meter import CGROUP, CLOCKS, Meter
 from fliptop_lab.lambda_ import ConfigurationError, ExecutionEnvironment, Function, Platform
 from fliptop_lab.lambda_.cgroups import Cgroups, Limits
 from fliptop_lab.lambda_.sandbox import refusal
@@ -127,6 +128,33 @@ def test_item_67_cpu_is_boosted_during_init_and_a_share_of_memory_after(tmp_path
     boosted, throttled = (line["wall"] for line in said(environment, "runtime", "burn"))
     assert throttled > 0.3
     assert boosted < throttled
+
+
+@pytest.mark.parametrize("source", [CGROUP, CLOCKS])
+def test_extensions_are_accounted_for_with_their_dead_and_without_the_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    if source == CLOCKS:
+        monkeypatch.setattr("fliptop_lab.lambda_.cgroups._parents", dict)
+    hungry = {"one": {"init": [["spend", 0.15], ["burn", 0.15], ["register"]]}}
+
+    async def run() -> Meter:
+        async with lab(tmp_path, hungry, init=[["burn", 1.0]], timeout_s=10.0) as environment:
+            await environment.invoke()
+            meter = Meter(environment)
+            if meter.source != source:
+                pytest.skip("no cgroup here that counts CPU time")
+            faults, memory, cpu_ms = meter.faults(), meter.memory(), meter.cpu_ms()
+        assert faults is not None
+        assert faults > 500  # an interpreter cannot do with fewer
+        assert memory is not None
+        assert memory.rss > 3
+        assert cpu_ms is not None
+        assert 290 <= cpu_ms < 1000
+        return meter
+
+    meter = asyncio.run(run())
+    assert (meter.faults(), meter.memory()) == (None, None)
 
 
 @needs("memory")

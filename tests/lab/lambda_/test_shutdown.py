@@ -199,4 +199,6 @@ def swept(folder: Path) -> None:
     """What no process is left to remove: the directory and its cgroups."""
     shutil.rmtree(folder)
     for cgroup in Path("/sys/fs/cgroup").glob(f"**/{folder.name}"):
+        for inner in filter(Path.is_dir, cgroup.iterdir()):
+            inner.rmdir()
         cgroup.rmdir()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,30 @@ def test_item_45_after_init_subscriptions_are_closed(answers: ExecutionEnvironme
     answer = said(answers, "asker", "subscribe")[-1]
     assert (answer["status"], body(answer)["errorType"]) == (403, "Telemetry.SubscriptionClosed")
     assert body(answer)["errorMessage"] == "Telemetry API subscription is closed already"
+
+
+def test_item_45_a_subscription_may_come_beside_the_first_next_but_not_after_init(tmp_path: Path) -> None:
+    """The time in which one can subscribe ends with init, not with the extension's own first /event/next."""
+    extension = {"one": {"init": [["register"], ["subscribe_beside", "/tmp/done"]]}}
+    until_subscribed = [["wait", "/tmp/done"]]
+
+    async def run(name: str, latency_s: float, init: list[Any]) -> tuple[ExecutionEnvironment, list[str]]:
+        platform = replace(QUICK, subscribe_latency_s=latency_s)
+        async with lab(tmp_path / name, extension, platform, init=init) as environment:
+            async with listening(environment) as listener:
+                await environment.invoke(order(before=until_subscribed))
+                await environment.shutdown()
+            return environment, platform_types(listener)
+
+    slow, heard = asyncio.run(run("slow", 0.05, until_subscribed))
+    assert said(slow, "one", "subscribe")[0]["status"] == 200
+    assert heard[:2] == ["initStart", "telemetrySubscription"]
+    assert "initReport" in heard
+    kinds = [record.name for record in records(slow, "api") if record.data.get("extension")]
+    assert kinds.index("next") < kinds.index("subscribe")
+    quick, nothing = asyncio.run(run("quick", 1.0, []))
+    assert said(quick, "one", "subscribe")[0]["status"] == 403
+    assert nothing == []
 
 
 def test_item_46_without_an_identifier_nobody_subscribes(answers: ExecutionEnvironment) -> None:

@@ -81,6 +81,17 @@ class Probe:
     def do_subscribe(self, changes: Any = None, path: str = "/2022-07-01/telemetry") -> None:
         self.ask("subscribe", "PUT", path, {**SUBSCRIPTION, **(changes or {})})
 
+    def do_subscribe_beside(self, path: str) -> None:
+        """Subscribes on a connection of its own, while the probe goes on; then there is a file."""
+        beside = Probe(self.name)
+        beside.id = self.id
+
+        def subscribe() -> None:
+            beside.do_subscribe()
+            beside.do_touch(path)
+
+        threading.Thread(target=subscribe, daemon=True).start()
+
     def do_http(self, method: str, path: str, body: Any = None, headers: Headers = None) -> None:
         self.ask("http", method, path, body, headers)
 
@@ -179,6 +190,11 @@ class Probe:
         while time.process_time() - used < seconds:
             pass
         self.say("burn", wall=time.monotonic() - begun)
+
+    def do_spend(self, seconds: float) -> None:
+        """CPU time of a child, which is over when this is."""
+        program = f"import time\nwhile time.process_time() < {seconds}: pass"
+        subprocess.run([sys.executable, "-ES", "-c", program], check=True)
 
     def do_eat(self, megabytes: int) -> None:
         self.eaten = bytearray(os.urandom(1 << 20)) * megabytes
