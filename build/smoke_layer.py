@@ -32,7 +32,7 @@ DEADLINE = {"deadlineMs": 4_000_000_000_000}
 INVOKE = {"eventType": "INVOKE", "requestId": EXTENSION_ID, "invokedFunctionArn": "arn:aws:lambda:::function:smoke"}
 SHUTDOWN = {"eventType": "SHUTDOWN", "shutdownReason": "spindown"}
 # What the guard and the extension print when the Python part did not live through it all.
-TROUBLE = ("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed")
+TROUBLE = ("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed", "cannot be spoken to")
 
 
 class RuntimeApi(http.server.ThreadingHTTPServer):
@@ -148,7 +148,8 @@ def smoke(root: Path, user: int | None) -> list[str]:
         problems.append(f"`fliptop --version` said {told.stdout + told.stderr!r} where the manifest has {version}")
     with RuntimeApi() as api:
         threading.Thread(target=api.serve_forever, daemon=True).start()
-        environment = {"AWS_LAMBDA_RUNTIME_API": api.address, "DD_LOG_LEVEL": "debug"}
+        # With a key, the extension prepares to speak to Datadog: TLS and its roots.
+        environment = {"AWS_LAMBDA_RUNTIME_API": api.address, "DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32}
         ran = _run([root / "extensions" / "datadog-agent"], environment, user)
         api.shutdown()
     if ran.returncode:
