@@ -97,12 +97,12 @@ def main(arguments: list[str]) -> int:
         if bare:
             _isolate(root)
             root = Path("/opt")
-        problems = smoke(root, USER if bare else None)
+        problems = smoke(root, Path(directory) / "task", USER if bare else None)
     for problem in problems:
         print(f"smoke: {problem}", file=sys.stderr)
     where = "read-only /opt, user 993, no HOME, no /dev/shm" if bare else "no namespaces here, so not isolated; no HOME"
     if not problems:
-        print(f"smoke: registers, asks for its first event, obeys SHUTDOWN ({where})")
+        print(f"smoke: registers, asks for its first event, judges settings, obeys SHUTDOWN ({where})")
     return 1 if problems else 0
 
 
@@ -139,29 +139,41 @@ def _isolate(root: Path) -> None:
         fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS
 
 
-def smoke(root: Path, user: int | None) -> list[str]:
-    """Start the layer at `root`, as `user` if one is given; return what went wrong."""
+def smoke(root: Path, task: Path, user: int | None) -> list[str]:
+    """Start the layer at `root`, as `user` if one is given, for the functions below; return what went wrong."""
     version = json.loads((root / "fliptop" / "manifest.json").read_text())["version"]
     told = _run([root / "fliptop" / "fliptop", "--version"], {}, user)
     problems = []
     if told.stdout.strip() != version:
         problems.append(f"`fliptop --version` said {told.stdout + told.stderr!r} where the manifest has {version}")
+    # With a key, the extension prepares to speak to Datadog: TLS and its roots.
+    environment = {"DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32}
+    problems += _live(root, environment, user)[0]
+    # A value that cannot be used brings pydantic in, and a file a YAML parser.
+    task.mkdir()
+    (task / "datadog.yaml").write_text("site: no site\n")
+    found, said = _live(root, {**environment, "LAMBDA_TASK_ROOT": str(task)}, user)
+    if "site='no site' is ignored" not in said:
+        found.append(f"the extension did not complain of a setting that cannot be used; it said:\n{said}")
+    return problems + found
+
+
+def _live(root: Path, environment: dict[str, str], user: int | None) -> tuple[list[str], str]:
+    """Run the layer from start to SHUTDOWN; return what went wrong, and what it said."""
     with RuntimeApi() as api:
         threading.Thread(target=api.serve_forever, daemon=True).start()
-        # With a key, the extension prepares to speak to Datadog: TLS and its roots.
-        environment = {"AWS_LAMBDA_RUNTIME_API": api.address, "DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32}
+        environment = {"AWS_LAMBDA_RUNTIME_API": api.address, **environment}
         ran = _run([root / "extensions" / "datadog-agent"], environment, user)
         api.shutdown()
-    if ran.returncode:
-        problems.append(
-            f"the extension exited with {ran.returncode} after SHUTDOWN; it said:\n{ran.stdout}{ran.stderr}"
-        )
     said = ran.stdout + ran.stderr
+    problems = []
+    if ran.returncode:
+        problems.append(f"the extension exited with {ran.returncode} after SHUTDOWN; it said:\n{said}")
     if [step for step in api.seen if step in ("register", "next")] != ["register", "next", "next"]:
         problems.append(f"the extension called {api.seen} where register and two times next were due; it said:\n{said}")
     if any(mark in said for mark in TROUBLE):
         problems.append(f"the extension met an error:\n{said}")
-    return problems
+    return problems, said
 
 
 def _run(command: list[Path | str], environment: dict[str, str], user: int | None) -> subprocess.CompletedProcess[str]:

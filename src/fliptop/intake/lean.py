@@ -90,7 +90,7 @@ def _put_off(name: str) -> None:
 
 
 # Asked for by httpx and httpcore while they are imported, used by neither before something unusual happens.
-for _name in ("certifi", "email.message"):
+for _name in ("certifi", "email.message", "idna"):
     _put_off(_name)
 with _in_place(_stand_ins()):
     import httpcore  # noqa: F401 -- httpx imports it when the first client is made
