@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 + bare:
         print("usage: python build/smoke_layer.py LAYER.zip", file=sys.stderr)
         return 2
-    if not bare and _may_unshare():
+    if not bare and may_unshare():
         return subprocess.run([*UNSHARE, sys.executable, __file__, "--bare", arguments[0]], check=False).returncode
     with tempfile.TemporaryDirectory() as directory:
         # Lambda's users may read what is below /opt; the temporary directory is ours alone until told otherwise.
@@ -106,7 +106,8 @@ def main(arguments: list[str]) -> int:
     return 1 if problems else 0
 
 
-def _may_unshare() -> bool:
+def may_unshare() -> bool:
+    """True where this process can have namespaces of its own (UNSHARE)."""
     return (
         os.geteuid() == 0
         and shutil.which("unshare") is not None
@@ -134,6 +135,11 @@ def _isolate(root: Path) -> None:
         ["mount", "-t", "tmpfs", "-o", "mode=000,ro", "none", "/dev/shm"],
     ):
         subprocess.run(command, check=True)
+    bring_loopback_up()
+
+
+def bring_loopback_up() -> None:
+    """Let 127.0.0.1 work in a network namespace that is new."""
     request = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # IFF_UP, IFF_RUNNING
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS
