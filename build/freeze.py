@@ -3,7 +3,7 @@
     .venv/bin/python build/freeze.py
 
 writes `dist/frozen/<arch>/fliptop/` (start `fliptop` in it) and, beside it, `frozen.json`: what it is made of.
-Nuitka turns our package into C and carries everything else as bytecode; zig compiles for a glibc that all supported
+Nuitka makes one program of the interpreter and everybody's bytecode; zig compiles it for a glibc that all supported
 Lambda runtimes have. About a minute; nothing at all when neither the sources nor the tools have changed.
 """
 
@@ -37,6 +37,7 @@ NUITKA = ROOT / "build" / "nuitka"
 CACHE = ROOT / ".cache"
 WORK = CACHE / "freeze" / ARCH
 RESULT = ROOT / "dist" / "frozen" / ARCH
+PREPARED = WORK / "prepared"
 # What the system library directory of every Lambda runtime offers; anything else must be in the layer.
 SYSTEM_LIBRARIES = (
     *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1", "libgcc_s.so.1"),
@@ -88,7 +89,9 @@ def _freeze(inputs: str, progress: Progress) -> None:
     packages = distributions("fliptop")
     progress.phase("installing Nuitka")
     _install_nuitka()
-    _run_nuitka(_options(static, [*excluded, *_encodings(), *_foreign_packages(packages)]), progress)
+    excluded += [*_encodings(), *_foreign_packages(packages)]
+    _prepare(excluded)
+    _run_nuitka(_options(static, excluded), progress)
     progress.phase("collecting")
     _collect()
     about = {"python": platform.python_version(), "arch": ARCH, "glibc": GLIBC, "packages": packages}
@@ -245,6 +248,7 @@ def _environment() -> dict[str, str]:
         "NUITKA_CACHE_DIR": str(CACHE / "nuitka"),
         "ZIG_GLOBAL_CACHE_DIR": str(zig),
         "ZIG_LOCAL_CACHE_DIR": str(zig),
+        "FLIPTOP_PREPARED": str(PREPARED),
         "FLIPTOP_ZIG": str(Path(sysconfig.get_path("platlib")) / "ziglang" / "zig"),
         "FLIPTOP_ZIG_TARGET": f"{ARCH}-linux-gnu.{GLIBC}",
         "FLIPTOP_ZIG_INCLUDE": str(headers),
@@ -292,9 +296,27 @@ def _make_libraries(environment: dict[str, str]) -> None:
             subprocess.run(command, env=environment, check=True)
 
 
-def _run_nuitka(options: list[str], progress: Progress) -> None:
+def _prepare(excluded: list[str]) -> None:
+    """Make an empty directory to work in, and in it what the plugin reads: names, and code compiled in advance."""
     shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
+    PREPARED.mkdir(parents=True)
+    (PREPARED / "excluded").write_text("\n".join(excluded))
+    paths = [str(PACKAGE.parent), *sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(NUITKA / "precompile.py"),
+        str(PREPARED / "precompiled"),
+        *paths,
+        "--",
+        *excluded,
+    ]
+    if subprocess.run(command, check=False).returncode:
+        raise FreezeError("the extension cannot be imported (the reason is above); mend that first.")
+
+
+def _run_nuitka(options: list[str], progress: Progress) -> None:
     log = WORK / "nuitka.log"
     command = [sys.executable, "-m", "nuitka", *options]
     environment = _environment()

@@ -32,7 +32,7 @@ DEADLINE = {"deadlineMs": 4_000_000_000_000}
 INVOKE = {"eventType": "INVOKE", "requestId": EXTENSION_ID, "invokedFunctionArn": "arn:aws:lambda:::function:smoke"}
 SHUTDOWN = {"eventType": "SHUTDOWN", "shutdownReason": "spindown"}
 # What the guard and the extension print when the Python part did not live through it all.
-TROUBLE = ("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed")
+TROUBLE = ("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed", "cannot be spoken to")
 
 
 class RuntimeApi(http.server.ThreadingHTTPServer):
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 + bare:
         print("usage: python build/smoke_layer.py LAYER.zip", file=sys.stderr)
         return 2
-    if not bare and _may_unshare():
+    if not bare and may_unshare():
         return subprocess.run([*UNSHARE, sys.executable, __file__, "--bare", arguments[0]], check=False).returncode
     with tempfile.TemporaryDirectory() as directory:
         # Lambda's users may read what is below /opt; the temporary directory is ours alone until told otherwise.
@@ -97,16 +97,17 @@ def main(arguments: list[str]) -> int:
         if bare:
             _isolate(root)
             root = Path("/opt")
-        problems = smoke(root, USER if bare else None)
+        problems = smoke(root, Path(directory) / "task", USER if bare else None)
     for problem in problems:
         print(f"smoke: {problem}", file=sys.stderr)
     where = "read-only /opt, user 993, no HOME, no /dev/shm" if bare else "no namespaces here, so not isolated; no HOME"
     if not problems:
-        print(f"smoke: registers, asks for its first event, obeys SHUTDOWN ({where})")
+        print(f"smoke: registers, asks for its first event, judges settings, obeys SHUTDOWN ({where})")
     return 1 if problems else 0
 
 
-def _may_unshare() -> bool:
+def may_unshare() -> bool:
+    """True where this process can have namespaces of its own (UNSHARE)."""
     return (
         os.geteuid() == 0
         and shutil.which("unshare") is not None
@@ -134,33 +135,51 @@ def _isolate(root: Path) -> None:
         ["mount", "-t", "tmpfs", "-o", "mode=000,ro", "none", "/dev/shm"],
     ):
         subprocess.run(command, check=True)
+    bring_loopback_up()
+
+
+def bring_loopback_up() -> None:
+    """Let 127.0.0.1 work in a network namespace that is new."""
     request = struct.pack("16sh14x", b"lo", 0x1 | 0x40)  # IFF_UP, IFF_RUNNING
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, 0x8914, request)  # SIOCSIFFLAGS
 
 
-def smoke(root: Path, user: int | None) -> list[str]:
-    """Start the layer at `root`, as `user` if one is given; return what went wrong."""
+def smoke(root: Path, task: Path, user: int | None) -> list[str]:
+    """Start the layer at `root`, as `user` if one is given, for the functions below; return what went wrong."""
     version = json.loads((root / "fliptop" / "manifest.json").read_text())["version"]
     told = _run([root / "fliptop" / "fliptop", "--version"], {}, user)
     problems = []
     if told.stdout.strip() != version:
         problems.append(f"`fliptop --version` said {told.stdout + told.stderr!r} where the manifest has {version}")
+    # With a key, the extension prepares to speak to Datadog: TLS and its roots.
+    environment = {"DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32}
+    problems += _live(root, environment, user)[0]
+    # A value that cannot be used brings pydantic in, and a file a YAML parser.
+    task.mkdir()
+    (task / "datadog.yaml").write_text("site: no site\n")
+    found, said = _live(root, {**environment, "LAMBDA_TASK_ROOT": str(task)}, user)
+    if "site='no site' is ignored" not in said:
+        found.append(f"the extension did not complain of a setting that cannot be used; it said:\n{said}")
+    return problems + found
+
+
+def _live(root: Path, environment: dict[str, str], user: int | None) -> tuple[list[str], str]:
+    """Run the layer from start to SHUTDOWN; return what went wrong, and what it said."""
     with RuntimeApi() as api:
         threading.Thread(target=api.serve_forever, daemon=True).start()
-        environment = {"AWS_LAMBDA_RUNTIME_API": api.address, "DD_LOG_LEVEL": "debug"}
+        environment = {"AWS_LAMBDA_RUNTIME_API": api.address, **environment}
         ran = _run([root / "extensions" / "datadog-agent"], environment, user)
         api.shutdown()
-    if ran.returncode:
-        problems.append(
-            f"the extension exited with {ran.returncode} after SHUTDOWN; it said:\n{ran.stdout}{ran.stderr}"
-        )
     said = ran.stdout + ran.stderr
+    problems = []
+    if ran.returncode:
+        problems.append(f"the extension exited with {ran.returncode} after SHUTDOWN; it said:\n{said}")
     if [step for step in api.seen if step in ("register", "next")] != ["register", "next", "next"]:
         problems.append(f"the extension called {api.seen} where register and two times next were due; it said:\n{said}")
     if any(mark in said for mark in TROUBLE):
         problems.append(f"the extension met an error:\n{said}")
-    return problems
+    return problems, said
 
 
 def _run(command: list[Path | str], environment: dict[str, str], user: int | None) -> subprocess.CompletedProcess[str]:

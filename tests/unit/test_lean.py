@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 STOOD_IN = {"urllib.request": {"Request", "getproxies", "parse_http_list"}, "http.cookiejar": {"Cookie", "CookieJar"}}
-LATE = {"certifi", "email.message"}
+LATE = {"certifi", "email.message", "idna"}
 
 
 def run(program: str) -> str:
@@ -36,6 +36,7 @@ import urllib.request, http.cookiejar, email.message, certifi
 assert urllib.request.Request is Request and Request.__module__ == "urllib.request"
 assert len(http.cookiejar.CookieJar()) == 0
 assert email.message.Message()["nothing"] is None
+assert httpx.URL("http://m\\xfcller.de").raw_host == b"xn--mller-kva.de"
 assert open(certifi.where()).read(2) == "\\n#"
 print(*sorted(n for n, m in sys.modules.items() if isinstance(m, LateModule)))
 """

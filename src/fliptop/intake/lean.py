@@ -11,6 +11,7 @@ Use `from fliptop.intake.lean import httpx`. Where httpx or the modules have bee
 from __future__ import annotations
 
 import sys
+import urllib.parse  # noqa: F401 -- the stand-in below becomes an attribute of `urllib`, and httpx needs this anyway
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -62,31 +63,34 @@ def _in_place(stand_ins: dict[str, ModuleType]) -> Iterator[None]:
     """Let `stand_ins` be what an import finds, unless it would find the real module."""
     placed = {name: module for name, module in stand_ins.items() if name not in sys.modules}
     for name, module in placed.items():
-        parent, _, child = name.rpartition(".")
-        sys.modules[name] = module
-        setattr(import_module(parent), child, module)
+        _place(name, module)
     try:
         yield
     finally:
         for name, module in placed.items():
             if sys.modules.get(name) is module:
-                parent, _, child = name.rpartition(".")
                 del sys.modules[name]
-                delattr(sys.modules[parent], child)
+                parent, _, child = name.rpartition(".")
+                vars(sys.modules.get(parent, module)).pop(child, None)
+
+
+def _place(name: str, module: ModuleType) -> None:
+    sys.modules[name] = module
+    parent, _, child = name.rpartition(".")
+    if parent in sys.modules:  # `from http.cookiejar import …` does without `http`, and so do we
+        setattr(sys.modules[parent], child, module)
 
 
 def _put_off(name: str) -> None:
     """Let `import name` cost nothing until one of its names is used."""
     if name not in sys.modules and (spec := find_spec(name)):
-        parent, _, child = name.rpartition(".")
-        sys.modules[name] = module = LateModule(name)
+        module = LateModule(name)
         module.__spec__ = spec
-        if parent:
-            setattr(import_module(parent), child, module)
+        _place(name, module)
 
 
 # Asked for by httpx and httpcore while they are imported, used by neither before something unusual happens.
-for _name in ("certifi", "email.message"):
+for _name in ("certifi", "email.message", "idna"):
     _put_off(_name)
 with _in_place(_stand_ins()):
     import httpcore  # noqa: F401 -- httpx imports it when the first client is made
