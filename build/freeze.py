@@ -47,8 +47,8 @@ SYSTEM_LIBRARIES = (
 PRUNED = ("_codecs_*.so", "_multibytecodec.so")
 # Accelerators that Nuitka would leave out because the module they serve works without.
 ACCELERATORS = ("_bisect", "_json")
-# Character sets that a server's answer or a setting may be in. The other hundred stay out.
-ENCODINGS = r"aliases|ascii|charmap|cp125\d|hex_codec|idna|iso8859_\d+|latin_1|punycode|(raw_)?unicode_escape|utf_.*"
+# What Python itself and names of hosts are encoded in. Nothing of ours speaks any of the other hundred.
+ENCODINGS = r"aliases|ascii|charmap|idna|latin_1|punycode|(raw_)?unicode_escape|utf_.*"
 PHASES = {
     "Starting Python compilation": "reading modules",
     "Generating source code": "generating C",
@@ -245,6 +245,8 @@ def _environment() -> dict[str, str]:
         "PATH": os.pathsep.join([str(NUITKA), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "HOME": str(WORK),
         "LC_ALL": "C.UTF-8",
+        # Lines are enough in a traceback; columns would be a sixth of all bytecode.
+        "PYTHONNODEBUGRANGES": "1",
         "NUITKA_CACHE_DIR": str(CACHE / "nuitka"),
         "ZIG_GLOBAL_CACHE_DIR": str(zig),
         "ZIG_LOCAL_CACHE_DIR": str(zig),
@@ -302,16 +304,8 @@ def _prepare(excluded: list[str]) -> None:
     PREPARED.mkdir(parents=True)
     (PREPARED / "excluded").write_text("\n".join(excluded))
     paths = [str(PACKAGE.parent), *sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})]
-    command = [
-        sys.executable,
-        "-I",
-        "-S",
-        str(NUITKA / "precompile.py"),
-        str(PREPARED / "precompiled"),
-        *paths,
-        "--",
-        *excluded,
-    ]
+    command = [sys.executable, *("-I", "-S", "-X", "no_debug_ranges"), str(NUITKA / "precompile.py")]
+    command += [str(PREPARED / "precompiled"), *paths, "--", *excluded]
     if subprocess.run(command, check=False).returncode:
         raise FreezeError("the extension cannot be imported (the reason is above); mend that first.")
 

@@ -4,9 +4,9 @@
     python build/layer.py --source [--legacy PATH] [--out DIRECTORY]
 
 The first builds the launcher and the frozen extension for this machine's architecture, packs them, and has the result
-checked, started, and its start counted. The same content gives the same bytes: names sorted, times fixed, one compression level. The
-second makes a directory of the same shape whose extension is a script that runs this checkout's sources: quick, for
-demos and tests.
+checked, started, and its start counted. The same content gives the same bytes: names sorted, times fixed, one
+compression level. The second makes a directory of the same shape whose extension is a script that runs this checkout's
+sources: quick, for demos and tests.
 """
 
 from __future__ import annotations

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fliptop.intake import lean
 
 STOOD_IN = {"urllib.request": {"Request", "getproxies", "parse_http_list"}, "http.cookiejar": {"Cookie", "CookieJar"}}
 LATE = {"certifi", "email.message", "idna"}
@@ -43,13 +50,18 @@ print(*sorted(n for n, m in sys.modules.items() if isinstance(m, LateModule)))
     assert run(program) == ""
 
 
-def test_what_stands_in_for_functions_calls_them() -> None:
-    program = """
-import os
-os.environ["http_proxy"] = "http://127.0.0.1:1"
-print(httpx._utils.getproxies()["http"], httpx._auth.parse_http_list('a="b, c", d'))
-"""
-    assert run(program) == "http://127.0.0.1:1 ['a=\"b, c\"', 'd']"
+NAMES = ["http_proxy", "HTTP_PROXY", "Https_Proxy", "https_proxy", "all_PROXY", "no_proxy", "NO_PROXY", "_proxy"]
+
+
+@given(st.dictionaries(st.sampled_from([*NAMES, "REQUEST_METHOD"]), st.sampled_from(["", "http://a:1", "b"])))
+def test_proxies_are_found_as_urllib_finds_them(environ: dict[str, str]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "environ", environ)
+        assert lean._proxies() == urllib.request.getproxies_environment()
+
+
+def test_what_stands_in_for_a_function_calls_it() -> None:
+    assert run("print(httpx._auth.parse_http_list('a=\"b, c\", d'))") == "['a=\"b, c\"', 'd']"
 
 
 def test_a_response_is_read_as_ever_and_no_cookie_is_kept() -> None:

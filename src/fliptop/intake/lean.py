@@ -2,14 +2,15 @@
 
 For cookies, digest authentication and proxies from the environment httpx imports `urllib.request` and
 `http.cookiejar`, with them `http.client`, `email` and `tempfile`: about an eighth of the CPU of a start. While httpx is
-imported, stand-ins take the places of these two modules. What they offer either is the real thing, imported when it is
-called, or is not wanted: our clients keep no cookies. docs/cold-start.md has the figures.
+imported, stand-ins take the places of these two modules. They read the environment for proxies in the same way, and
+keep no cookies. docs/cold-start.md has the figures.
 
 Use `from fliptop.intake.lean import httpx`. Where httpx or the modules have been imported already, nothing happens.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import urllib.parse  # noqa: F401 -- the stand-in below becomes an attribute of `urllib`, and httpx needs this anyway
 from collections.abc import Iterator
@@ -46,12 +47,25 @@ class _NoCookies:
         return iter(())
 
 
+def _proxies() -> dict[str, str]:
+    """What `urllib.request.getproxies` finds on Linux: variables `<scheme>_proxy`, of which lower case counts more."""
+    named = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    proxies = {name.lower()[:-6]: value for name, value in named.items() if value}
+    if "REQUEST_METHOD" in os.environ:  # in a CGI program, HTTP_PROXY is what a client sent as its header `Proxy`
+        proxies.pop("http", None)
+    for name, value in named.items():
+        if name.endswith("_proxy"):
+            proxies.pop(name.lower()[:-6], None)
+            proxies.update({name.lower()[:-6]: value} if value else {})
+    return proxies
+
+
 def _stand_ins() -> dict[str, ModuleType]:
     """Modules in whose names httpx is interested while it is imported."""
     request, cookies = LateModule("urllib.request"), LateModule("http.cookiejar")
     vars(request).update(
         Request=_Request,
-        getproxies=lambda: import_module("urllib.request").getproxies(),
+        getproxies=_proxies,
         parse_http_list=lambda text: import_module("urllib.request").parse_http_list(text),
     )
     vars(cookies).update(CookieJar=_NoCookies, Cookie=object)

@@ -32,7 +32,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def written(directory: Path, seed: str) -> dict[str, bytes]:
     result = directory / "precompiled"
     paths = [ROOT / "src", sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    command = [sys.executable, "-I", "-S", PROGRAM, result, *paths, "--", "h2", "rich", "typer"]
+    command = [sys.executable, "-I", "-S", str(PROGRAM), str(result), *map(str, paths), "--", "h2", "rich", "typer"]
     subprocess.run(command, env={"PYTHONHASHSEED": seed}, check=True)
     found: dict[str, bytes] = marshal.loads(result.read_bytes())
     return found
