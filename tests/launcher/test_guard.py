@@ -411,7 +411,7 @@ def test_the_guard_sleeps_and_holds_next_to_nothing(stage: Stage) -> None:
             running.append(guard)
             assert guard.wait(ENOUGH_S) == 0
     ((memory_kb, woke),) = sizes
-    assert memory_kb <= 220
+    assert memory_kb <= 160
     assert woke == 0
 
 
