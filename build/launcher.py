@@ -33,7 +33,9 @@ CACHE = ROOT / ".cache" / "zig"
 ARCHITECTURES = ("x86_64", "aarch64")
 WARNINGS = ("-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wshadow", "-Werror")
 ZIG = (sys.executable, "-m", "ziglang", "cc")
-RELEASE = ("-Os", "-static", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections")
+# Nothing unwinds the stack: tables for it would be a fifth of the program.
+NO_UNWINDING = ("-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+RELEASE = ("-Os", "-static", "-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", *NO_UNWINDING)
 
 sys.path.insert(0, str(ROOT / "src"))
 

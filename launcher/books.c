@@ -9,13 +9,14 @@
 
 volatile struct books *books_make(int *file)
 {
-	int made = memfd_create("fliptop-books", MFD_CLOEXEC);
+	int made = memfd_create("fliptop-books", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	void *memory = MAP_FAILED;
 
 	*file = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FIRST_OWN);
 	if (made >= 0)
 		close(made);
-	if (*file >= 0 && !ftruncate(*file, BOOKS_SIZE))
+	/* Sealed, because we could not survive a look at what an extension has cut off. */
+	if (*file >= 0 && !ftruncate(*file, BOOKS_SIZE) && !fcntl(*file, F_ADD_SEALS, F_SEAL_SHRINK))
 		memory = mmap(NULL, BOOKS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, *file, 0);
 	if (memory != MAP_FAILED)
 		return memory;
@@ -30,8 +31,11 @@ static void write_row(struct writer *to, const volatile struct books_row *row)
 {
 	char name[BOOKS_NAME_SIZE];
 
-	for (size_t i = 0; i < sizeof(name); i++)
+	for (size_t i = 0; i < sizeof(name); i++) {
 		name[i] = row->name[i];
+		if (name[i] && (name[i] < ' ' || name[i] > '~'))
+			name[i] = '?';
+	}
 	name[sizeof(name) - 1] = '\0';
 	write_key(to, name);
 	write_number(to, row->count);

@@ -5,13 +5,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "handover.h"
 
-enum { CANNOT_EXECUTE = 126, REAP_PAUSE_MS = 5, REAP_TRIES = 20 };
+enum { REAP_PAUSE_MS = 5, REAP_TRIES = 20 };
 
 /* --- start --- */
 
@@ -44,11 +45,19 @@ bool child_start(struct child *child, const struct start *start, const struct re
 		return false;
 	}
 	child->socket = ends[0];
+	child->process = (int)syscall(SYS_pidfd_open, child->id, 0);
 	child->matched = 0;
 	return true;
 }
 
 /* --- hear --- */
+
+static bool has_exited(const struct child *child)
+{
+	siginfo_t info = {0};
+
+	return waitid(P_PID, (id_t)child->id, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
+}
 
 int child_requests(struct child *child)
 {
@@ -57,8 +66,9 @@ int child_requests(struct child *child)
 	ssize_t got = recv(child->socket, bytes, sizeof(bytes), MSG_DONTWAIT);
 	int requests = 0;
 
+	/* A process that it has forked may hold its end open. */
 	if (got < 0)
-		return errno == EINTR || errno == EAGAIN ? 0 : -1;
+		return errno == EAGAIN && !has_exited(child) ? 0 : -1;
 	/* Nothing but GET /event/next is ever asked here, and that has no body: a request is a head. */
 	for (ssize_t i = 0; i < got; i++) {
 		child->matched = bytes[i] == END[child->matched] ? child->matched + 1 : bytes[i] == END[0];
@@ -79,9 +89,9 @@ void child_answer(const struct child *child, const char *event)
 	write_number(&to, strlen(event));
 	write_text(&to, "\r\n\r\n");
 	write_text(&to, event);
-	/* One event at a time: there is room for it. Should it fail, the child has ended, which is seen next. */
-	while (send(child->socket, response, (size_t)(to.at - response), MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
+	/* One event at a time: whoever reads them has room for it. */
+	if (send(child->socket, response, (size_t)(to.at - response), MSG_DONTWAIT | MSG_NOSIGNAL) != to.at - response)
+		child_kill(child);
 }
 
 /* --- end --- */
@@ -98,12 +108,14 @@ int child_reap(struct child *child)
 	pid_t reaped;
 
 	close(child->socket);
+	if (child->process >= 0)
+		close(child->process);
 	while (!(reaped = waitpid(child->id, &status, WNOHANG)) || (reaped < 0 && errno == EINTR)) {
 		if (++tries == REAP_TRIES)
 			child_kill(child); /* it has closed its end, and lives on */
 		nanosleep(&pause, NULL);
 	}
 	child->id = 0;
-	child->socket = -1;
+	child->socket = child->process = -1;
 	return status;
 }

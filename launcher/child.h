@@ -1,4 +1,4 @@
-/* The extension as a child process: started, heard, ended. It lives as long as its end of a socket pair is open. */
+/* The extension as a child process: started, heard, ended. It lives until it exits or closes its end of a socket pair. */
 #ifndef FLIPTOP_CHILD_H
 #define FLIPTOP_CHILD_H
 
@@ -7,10 +7,13 @@
 #include "books.h"
 #include "ready.h"
 
+enum { CANNOT_EXECUTE = 126 }; /* exit code, with `exec_error` in the books */
+
 struct child {
-	pid_t id;   /* 0: it does not run */
-	int socket; /* our end of the pair; -1 with `id` 0 */
-	int books;  /* of the file; -1: none */
+	pid_t id;    /* 0: it does not run */
+	int socket;  /* our end of the pair; -1 with `id` 0 */
+	int process; /* readable once it has exited; -1 with `id` 0, or if the kernel (before 5.3) has no such thing */
+	int books;   /* of the file; -1: none */
 	volatile struct books *ledger;
 	unsigned matched; /* how much of the end of a request's head has come */
 };
@@ -21,7 +24,7 @@ bool child_start(struct child *child, const struct start *start, const struct re
 /* Take what it has written: how many requests for the next event that completes, or -1 if it has ended. */
 int child_requests(struct child *child);
 
-/* Answer such a request with an event, as the Runtime API would. */
+/* Answer such a request with an event, as the Runtime API would. One that cannot take it is killed. */
 void child_answer(const struct child *child, const char *event);
 
 /* Kill it. Its end is seen as that of any other. */

@@ -1,7 +1,7 @@
 #include "guard.h"
 
 #include <poll.h>
-#include <string.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -54,7 +54,9 @@ struct guard {
 	unsigned deaths, deaths_in_a_row, uncounted;
 	struct death last_death;
 
-	uint64_t ticked_at, beats;
+	uint64_t ticked_at; /* looked after, in time at work */
+	uint64_t at_work;   /* since then, when the platform was asked */
+	uint64_t beats;
 	unsigned silent;
 	bool told_late;
 };
@@ -99,6 +101,7 @@ static void expect_event(struct guard *guard)
 	http_begin(&guard->answer, "");
 	guard->is_unserved = false;
 	guard->turn = PLATFORMS;
+	guard->at_work = now_ms() - guard->ticked_at;
 }
 
 static void ask(struct guard *guard)
@@ -158,7 +161,7 @@ static void serve(struct guard *guard)
 	guard->turn = OURS;
 	guard->is_unserved = true;
 	guard->pause = 0;
-	guard->ticked_at = now_ms();
+	guard->ticked_at = now_ms() - guard->at_work;
 	if (guard->is_waiting)
 		pass_on(guard);
 	else if (!guard->child.id && !guard->is_over)
@@ -207,14 +210,16 @@ static void stay_alone(struct guard *guard)
 static void mourn(struct guard *guard)
 {
 	bool too_often = ++guard->deaths >= MOST_DEATHS || ++guard->deaths_in_a_row >= MOST_IN_A_ROW;
-	uint64_t exec_error = guard->child.ledger ? guard->child.ledger->exec_error : 0;
+	bool may_tell_why = guard->child.ledger && guard->last_death.exit_code == CANNOT_EXECUTE;
+	uint64_t exec_error = may_tell_why ? guard->child.ledger->exec_error : 0;
 
 	guard->uncounted++;
 	if (exec_error) {
 		tell_alone(guard->start, (int)exec_error);
 		stay_alone(guard);
 	} else {
-		tell_death(guard->start, &guard->last_death, guard->deaths, too_often, guard->child.ledger);
+		tell_death(guard->start, &guard->last_death, guard->deaths, too_often || guard->is_over,
+			   guard->child.ledger);
 		if (too_often)
 			stay_alone(guard);
 	}
@@ -245,7 +250,7 @@ static void start_child(struct guard *guard)
 	if (guard->child.ledger)
 		guard->child.ledger->beats = 0;
 	guard->has_loaded = guard->is_waiting = guard->is_serving = guard->is_hung = false;
-	guard->beats = guard->silent = 0;
+	guard->beats = guard->silent = guard->at_work = 0;
 	guard->ticked_at = now_ms();
 	if (child_start(&guard->child, guard->start, guard->ready, guard->environment))
 		return;
@@ -272,6 +277,7 @@ static void take_requests(struct guard *guard)
 		guard->deaths_in_a_row = 0;
 	guard->has_loaded = guard->is_waiting = true;
 	guard->is_serving = false;
+	guard->silent = 0;
 	count_deaths(guard);
 	if (guard->turn != OURS)
 		return;
@@ -285,9 +291,12 @@ static void take_requests(struct guard *guard)
 
 static void look_after(struct guard *guard)
 {
-	uint64_t beats = guard->child.ledger ? guard->child.ledger->beats : 0;
+	uint64_t beats;
 
 	guard->ticked_at = now_ms();
+	if (!guard->child.ledger)
+		return;
+	beats = guard->child.ledger->beats;
 	guard->silent = beats == guard->beats ? guard->silent + 1 : 0;
 	guard->beats = beats;
 	if (guard->silent >= (beats ? SILENT_TICKS : LOADING_TICKS)) {
@@ -345,12 +354,13 @@ static void watch(struct guard *guard)
 		struct pollfd files[] = {
 			{.fd = guard->turn == PLATFORMS ? guard->ready->api.socket : -1, .events = POLLIN},
 			{.fd = guard->child.socket, .events = POLLIN},
+			{.fd = guard->child.process, .events = POLLIN},
 		};
 
-		if (poll(files, 2, milliseconds_until(next_moment(guard))) <= 0)
+		if (poll(files, 3, milliseconds_until(next_moment(guard))) <= 0)
 			continue;
 		/* First what it has asked for: it does not get an event twice. */
-		if (files[1].revents)
+		if (files[1].revents || files[2].revents)
 			take_requests(guard);
 		if (files[0].revents && guard->turn == PLATFORMS)
 			take_answer(guard);
@@ -359,7 +369,8 @@ static void watch(struct guard *guard)
 
 static void begin(struct guard *guard)
 {
-	guard->child.socket = guard->child.books = -1;
+	guard->child.socket = guard->child.process = guard->child.books = -1;
+	guard->ticked_at = now_ms();
 	guard->late_at = now_ms() + LOADING_MS;
 	if (guard->ready->reached_ns[ASKED])
 		expect_event(guard);
@@ -378,6 +389,7 @@ int stand_guard(const struct start *start, struct ready *ready, char *const *env
 
 	guard = (struct guard){.start = start, .ready = ready, .environment = environment};
 	begin(&guard);
+	signal(SIGCHLD, SIG_DFL); /* ignored, it would keep from us how a child has ended */
 	guard.child.ledger = books_make(&guard.child.books);
 	watch(&guard);
 	return 0;

@@ -1,6 +1,8 @@
 #include "tell.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,15 +10,20 @@
 #include "json.h"
 #include "version.h"
 
+enum { FULL_MS = 100 }; /* how long a line waits for somebody to read those before it */
+
 void say(const char *bytes, size_t length)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
 
 	sigaction(SIGPIPE, &ignore, &before);
 	while (length) {
-		ssize_t written = write(STDOUT_FILENO, bytes, length);
+		struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+		ssize_t written = poll(&out, 1, FULL_MS);
 
-		if (written < 0 && errno != EINTR)
+		if (written > 0) /* there is room for this much without waiting */
+			written = write(STDOUT_FILENO, bytes, length < PIPE_BUF ? length : PIPE_BUF);
+		if (!written || (written < 0 && errno != EINTR))
 			break;
 		if (written > 0) {
 			bytes += written;

@@ -67,7 +67,7 @@ void write_reasons(struct writer *to, uint32_t reasons);
 void write_common(struct writer *to, const struct start *start); /* what every line ends with */
 void say_line(struct writer *to, const char *line);
 
-/* Write all of it to stdout, if that can still be done; a closed stdout is no reason to fail. */
+/* Write all of it to stdout, if that can still be done; one that is closed, or that nobody reads, is no reason to fail. */
 void say(const char *bytes, size_t length);
 
 /* Name of the first reason. There must be one. */

@@ -3,7 +3,9 @@
 Acts: "serve" events until SHUTDOWN, or in single steps: "ask" for the next event, wait for the "event" and write it
 down, "beat" now and from then on, or "beat once", "count" an item in the books, "deliver" (take a connection on the
 telemetry port and write down what it says), ["sleep", seconds], "hang", "close" the guard's connection, ["exit", code],
-["kill", signal]. What happens goes into <its own path>.seen, a line of JSON for each.
+["kill", signal]. As nobody should: ["say", text, times] to the guard, be "deaf" to it, "fork" a child that keeps the
+sockets open, "scribble" all over the books, "blot" their first row, "shrink" them. What happens goes into
+<its own path>.seen, a line of JSON for each.
 """
 
 import fcntl
@@ -14,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +49,8 @@ class Actor:
         numbers = {name: 3 + place for place, name in enumerate(names)}
         self.guard = socket.socket(fileno=numbers["guard"])
         self.telemetry = socket.socket(fileno=numbers["telemetry"]) if "telemetry" in numbers else None
-        self.books = mmap.mmap(numbers["books"], 16384)
+        self.books_file = numbers.get("books", -1)  # without: memory that nobody else sees
+        self.books = mmap.mmap(self.books_file, 16384)
         note("born", pid=os.getpid(), parent=os.getppid(), names=names, files=files, environ=dict(os.environ))
 
     def ask(self) -> None:
@@ -105,6 +109,31 @@ class Actor:
     def close(self) -> None:
         self.guard.close()
 
+    def say(self, text: str, times: int) -> None:
+        for _ in range(times):
+            self.guard.sendall(text.encode())
+
+    def deaf(self) -> None:
+        self.guard.shutdown(socket.SHUT_RD)
+
+    def fork(self) -> None:
+        if pid := os.fork():
+            note("forked", pid=pid)
+            return
+        os.closerange(0, 3)  # the test waits for their ends
+        time.sleep(60)
+        os._exit(0)
+
+    def scribble(self) -> None:
+        self.books[64:] = b"\x07" * (len(self.books) - 64)
+
+    def blot(self) -> None:
+        self.books[8:64] = b"\x07" * 56
+
+    def shrink(self) -> None:
+        with suppress(PermissionError):
+            os.ftruncate(self.books_file, 0)
+
 
 def main() -> None:
     """Act."""
@@ -119,6 +148,8 @@ def main() -> None:
                 time.sleep(60)
             case ["sleep", seconds]:
                 time.sleep(seconds)
+            case ["say", text, times]:
+                actor.say(text, times)
             case _:
                 getattr(actor, act.replace(" ", "_"))()
 

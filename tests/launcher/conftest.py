@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.launcher.stage import Stage
 
 from fliptop import __version__
 
@@ -189,6 +191,16 @@ def layer(built: Built, tmp_path: Path) -> Layer:
     shutil.copy2(built.reporter, layer.extension)
     shutil.copy2(built.reporter, layer.legacy)
     return layer
+
+
+@pytest.fixture
+def stage(layer: Layer) -> Iterator[Stage]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = (Path(__file__).parent / "actor.py").read_text()
+    layer.extension.write_text(f"#!{sys.executable} -IS\n{script}")
+    yield Stage(replace(layer, extra={**layer.extra, "FLIPTOP_TEST_TELEMETRY_PORT": str(port)}))
 
 
 @dataclass(frozen=True)

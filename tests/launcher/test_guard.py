@@ -8,13 +8,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launcher.conftest import Layer
+from tests.launcher.stage import ENOUGH_S, NEXT, READY, REGISTER, SERVES, TELEMETRY, Stage, is_alive
 from tests.scripted_api import (
     HANG_UP,
     IDENTIFIER,
@@ -29,87 +27,6 @@ from tests.scripted_api import (
     http,
     invoke,
 )
-
-READY: tuple[Answer, ...] = (REGISTERED, SUBSCRIBED)
-REGISTER, TELEMETRY, NEXT = "register", "telemetry", "next"
-SERVES: list[Any] = ["serve"]
-ENOUGH_S = 20
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A layer whose extension acts as it is told."""
-
-    layer: Layer
-
-    def seen(self) -> list[dict[str, Any]]:
-        """What the extensions wrote down, over all of their lives."""
-        path = self.layer.extension.with_name("fliptop.seen")
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def births(self) -> list[dict[str, Any]]:
-        return [seen for seen in self.seen() if seen["what"] == "born"]
-
-    def events(self) -> list[str]:
-        """The request ids that extensions were passed, and SHUTDOWN."""
-        passed = [seen["event"] for seen in self.seen() if seen["what"] == "event"]
-        return [event.get("requestId", event["eventType"]) for event in passed]
-
-    def after(self, condition: Callable[[], bool]) -> Step:
-        """A step of an answer: wait for the condition."""
-
-        def wait() -> None:
-            give_up = time.monotonic() + ENOUGH_S
-            while not condition():
-                assert time.monotonic() < give_up, self.seen()
-                time.sleep(0.01)
-
-        return wait
-
-    def after_births(self, number: int) -> Step:
-        return self.after(lambda: len(self.births()) >= number)
-
-    def play(self, lives: Sequence[Sequence[Any]], *answers: Answer, environ: dict[str, str] | None = None) -> Played:
-        """Start the launcher, wait for its end, and say what it told."""
-        self.layer.extension.with_name("fliptop.acts").write_text(json.dumps(lives))
-        with ScriptedApi((*READY, *answers)) as api:
-            outcome = self.layer.run({"AWS_LAMBDA_RUNTIME_API": api.address, **(environ or {})})
-        return Played(outcome.returncode, [json.loads(line) for line in outcome.lines], api)
-
-
-@dataclass(frozen=True)
-class Played:
-    """One life of an environment."""
-
-    returncode: int
-    told: list[dict[str, Any]]
-    api: ScriptedApi
-
-    @property
-    def nexts(self) -> int:
-        return self.api.whats().count(NEXT)
-
-    def headlines(self) -> list[tuple[str, str]]:
-        """The first key and value of each line."""
-        return [next(iter(line.items())) for line in self.told]
-
-
-@pytest.fixture
-def stage(layer: Layer) -> Iterator[Stage]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = (Path(__file__).parent / "actor.py").read_text()
-    layer.extension.write_text(f"#!{sys.executable} -IS\n{script}")
-    yield Stage(replace(layer, extra={**layer.extra, "FLIPTOP_TEST_TELEMETRY_PORT": str(port)}))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
 
 # --- all well ---
 

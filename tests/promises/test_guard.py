@@ -11,6 +11,7 @@ import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,33 @@ async def test_one_that_dies_again_and_again_leaves_the_function_alone(tmp_path:
     assert [told["deaths"] for told in deaths(life)] == [1, 2, 3]
     assert deaths(life)[-1]["what_happens"] == "The function runs without Datadog."
     assert_no_harm(life, longest_ms=1000)
+
+
+@pytest.mark.parametrize("pause_ms", [1, 7])
+async def test_freezing_at_any_moment_of_the_start_changes_nothing(pause_ms: int, tmp_path: Path) -> None:
+    """Guard and extension are stopped and continued all the time, from the start to the second invocation."""
+    freezers: list[asyncio.Task[int]] = []
+
+    async def freeze(life: Life) -> int:
+        frozen = 0
+        while len(life.invocations) < 1:
+            pids = [pid for pid in (life.environment.pids().get("datadog-agent"), extension(life)) if pid]
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                for pid in pids:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                await asyncio.sleep(pause_ms / 1000)
+            frozen += len(pids) > 1
+        return frozen
+
+    async def meanwhile(life: Life, invocation: int) -> None:
+        if invocation == 0:
+            freezers.append(asyncio.create_task(freeze(life)))
+        elif invocation == 1:
+            assert await freezers[0] > 10
+
+    life = await live(Plan(timeout_s=TIMEOUT_S, meanwhile=meanwhile), tmp_path)
+    assert deaths(life) == []
+    assert_no_harm(life, longest_ms=5000)
+    assert_accounted_for(life)
+    assert set(life.said("function")) <= set(life.received())

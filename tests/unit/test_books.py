@@ -55,6 +55,16 @@ def test_what_died_with_a_process_is_dropped(shared: int) -> None:
     assert third.summary()["logs"]["dropped"] == {"too_large": 1, DIED: 6}
 
 
+def test_books_that_do_not_add_up_do_not_stop_the_next_life(shared: int) -> None:
+    books = Books(os.dup(shared))
+    books.add("logs accepted", 1)
+    books.add("logs delivered", 5)
+    ledger = Ledger(Books(os.dup(shared)))
+    ledger.accept("logs", 2)
+    ledger.deliver("logs", 2)
+    assert ledger.pending("logs") == 0
+
+
 def test_nothing_pending_is_nothing_lost(shared: int) -> None:
     first = Ledger(Books(os.dup(shared)))
     first.accept("logs", 2)

@@ -103,6 +103,8 @@ def test_secrets_are_masked_wherever_they_are_printed() -> None:
         (b"service: !!bool maybe\n", "the file is ignored"),
         (b"service: !!int ''\n", "the file is ignored"),
         (b"service: !!timestamp foo\n", "the file is ignored"),
+        (b"a: " + b"[" * 100_000, "more than 100 levels"),
+        (b"- " * 100_000, "more than 100 levels"),
         (b"", None),
         (b"# nothing\n", None),
     ],

@@ -21,9 +21,11 @@ class Ledger:
 
     def __init__(self, books: Books | None = None) -> None:
         self._books = books or Books()
-        self._settled = {signal: self.delivered(signal) + self.dropped(signal) for signal in self._signals()}
+        self._settled: dict[str, int] = {}
         for signal in self._signals():
-            self.drop(signal, max(0, self.pending(signal)), DIED)
+            # No more than there was, whatever a dying process has left there.
+            self._settled[signal] = min(self.accepted(signal), self.delivered(signal) + self.dropped(signal))
+            self.drop(signal, self.pending(signal), DIED)
 
     def accept(self, signal: str, items: int = 1) -> None:
         """`items` of `signal` are ours now."""

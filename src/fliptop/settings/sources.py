@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 PREFIXES: Final = ("DD_", "DATADOG_")
+MOST_LEVELS: Final = 100
 
 
 class Candidate(NamedTuple):
@@ -61,10 +62,8 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         return {}
     except OSError as problem:
         raise BadYaml(f"{path}: {problem.strerror}") from problem
-    import yaml  # noqa: PLC0415 -- 25 ms, and most functions have no such file
-
     try:
-        document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 -- both are safe loaders
+        document = _parsed(text)
     except Exception as problem:
         raise BadYaml(f"{path}: {type(problem).__name__}: {' '.join(str(problem).split())[:300]}") from problem
     if document is None:
@@ -72,3 +71,16 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     if not isinstance(document, Mapping):
         raise BadYaml(f"{path}: a mapping of settings is expected, not a {type(document).__name__}")
     return document
+
+
+def _parsed(text: bytes) -> Any:
+    import yaml  # noqa: PLC0415 -- 25 ms, and most functions have no such file
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    # libyaml reads any depth, but building what it read recurses in C, until the stack ends and the process with it.
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_LEVELS:
+            raise ValueError(f"more than {MOST_LEVELS} levels")
+    return yaml.load(text, loader)  # noqa: S506 -- both are safe loaders
