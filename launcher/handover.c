@@ -147,7 +147,8 @@ static void inherit(struct inheritance *inheritance, const struct handover *hand
 /* "decided=52,listening=80,…": microseconds since the launcher's entry */
 static void add_phases(struct variables *variables, const struct start *start, const struct ready *ready)
 {
-	static const char *const PHASES[PHASE_COUNT] = {",listening=", ",registered=", ",subscribed=", ",asked="};
+	static const char *const PHASES[PHASE_COUNT] = {",listening=", ",register_ready=", ",telemetry_subscribed=",
+							",next_asked="};
 	char phases[160];
 	struct writer to = WRITER(phases);
 

@@ -34,7 +34,7 @@ def main() -> int:
     except (Unreachable, Refused) as problem:
         report.error(f"the extension cannot register with Lambda: {problem}")
         return 1
-    phases.reach("adopted" if handover.guarded else "asked")
+    phases.reach("adopted" if handover.guarded else "next_asked")
     # Tearing an interpreter down takes longer than what SHUTDOWN leaves on a small function.
     os._exit(_work(handover, environ, phases))
 

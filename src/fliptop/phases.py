@@ -33,6 +33,6 @@ class Phases:
         for name, reached in sorted(self._reached, key=lambda phase: phase[1]):
             report.debug(f"INIT | phase={name} delta={(reached - before) / 1e6:.6f} cumulative={reached / 1e6:.6f}")
             before = reached
-            if name == "asked":
+            if name == "next_asked":
                 ready = reached
         report.debug(f"Datadog Next-Gen Extension ready in {ready / 1e6:.3f}ms")

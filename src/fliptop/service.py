@@ -49,7 +49,7 @@ BEAT_S: Final = 0.5
 async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, phases: Phases) -> None:
     """Run until SHUTDOWN has been served."""
     settings = _settings(handover, environ)
-    phases.reach("configured")
+    phases.reach("config_parse")
     books = Books(handover.books)
     ledger, inbox, milestones = Ledger(books), Inbox(), Milestones()
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)

@@ -48,7 +48,8 @@ def test_the_extension_is_a_child_with_the_sockets_and_the_books(stage: Stage) -
     assert environ["LISTEN_PID"] == str(born["pid"])
     assert environ["FLIPTOP_REGISTRATION"] == IDENTIFIER
     phases = [pair.split("=") for pair in environ["FLIPTOP_PHASES"].split(",")]
-    assert [name for name, _ in phases] == ["decided", "listening", "registered", "subscribed", "asked"]
+    names = ["decided", "listening", "register_ready", "telemetry_subscribed", "next_asked"]
+    assert [name for name, _ in phases] == names
     reached = [int(microseconds) for _, microseconds in phases]
     assert reached == sorted(reached)
 
@@ -65,7 +66,7 @@ def test_with_little_memory_the_first_event_is_asked_for_when_it_has_loaded(stag
     subscribed, asked = played.api.requests[1:]
     assert asked.what == NEXT
     assert asked.ns - subscribed.ns > 300e6
-    assert "asked=" not in stage.births()[0]["environ"]["FLIPTOP_PHASES"]
+    assert "next_asked=" not in stage.births()[0]["environ"]["FLIPTOP_PHASES"]
 
 
 @pytest.mark.parametrize("trouble", [[HANG_UP], http(500), http(200, "{}"), [b"nonsense\n"], error(403, "X")])
