@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "handover.h"
+#include "json.h"
 
 enum { REAP_PAUSE_MS = 5, REAP_TRIES = 20 };
 
@@ -80,15 +81,41 @@ int child_requests(struct child *child)
 	return got ? requests : -1;
 }
 
-void child_answer(const struct child *child, const char *event)
-{
-	char response[HTTP_BODY_KEPT + 256];
-	struct writer to = WRITER(response);
+/* --- answer --- */
 
+/* What can be said of an event that is too long to be kept. */
+static void summarize(const struct http_response *event, struct writer *to)
+{
+	static const char *const STRINGS[] = {"requestId", "invokedFunctionArn", "shutdownReason"};
+
+	write_text(to, "{\"deadlineMs\":");
+	write_number(to, json_number(event->body, "deadlineMs"));
+	write_text(to, ",\"eventType\":\"");
+	write_some(to, json_string(event->body, "eventType"));
+	for (size_t i = 0; i < sizeof(STRINGS) / sizeof(*STRINGS); i++) {
+		write_text(to, "\",\"");
+		write_text(to, STRINGS[i]);
+		write_text(to, "\":\"");
+		write_some(to, json_string(event->body, STRINGS[i]));
+	}
+	write_text(to, "\"}");
+	write_end(to);
+}
+
+void child_answer(const struct child *child, const struct http_response *event)
+{
+	char response[HTTP_BODY_KEPT + 256], summary[2048];
+	struct writer to = WRITER(response), summary_to = WRITER(summary);
+	const char *body = event->body;
+
+	if (event->body_length > HTTP_BODY_KEPT) {
+		summarize(event, &summary_to);
+		body = summary;
+	}
 	write_text(&to, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ");
-	write_number(&to, strlen(event));
+	write_number(&to, strlen(body));
 	write_text(&to, "\r\n\r\n");
-	write_text(&to, event);
+	write_text(&to, body);
 	/* One event at a time: whoever reads them has room for it. */
 	if (send(child->socket, response, (size_t)(to.at - response), MSG_DONTWAIT | MSG_NOSIGNAL) != to.at - response)
 		child_kill(child);

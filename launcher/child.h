@@ -24,8 +24,9 @@ bool child_start(struct child *child, const struct start *start, const struct re
 /* Take what it has written: how many requests for the next event that completes, or -1 if it has ended. */
 int child_requests(struct child *child);
 
-/* Answer such a request with an event, as the Runtime API would. One that cannot take it is killed. */
-void child_answer(const struct child *child, const char *event);
+/* Answer such a request with the event that the platform has sent, as it would; of one that is too long to be kept, with
+ * what can be said of it. A child that cannot take it is killed. */
+void child_answer(const struct child *child, const struct http_response *event);
 
 /* Kill it. Its end is seen as that of any other. */
 void child_kill(const struct child *child);

@@ -122,34 +122,9 @@ static void ask_in_its_place(struct guard *guard)
 
 /* --- pass events on --- */
 
-/* What can be said of an event that is too long to be kept. */
-static void summarize(const struct http_response *answer, struct writer *to)
-{
-	static const char *const STRINGS[] = {"requestId", "invokedFunctionArn", "shutdownReason"};
-
-	write_text(to, "{\"deadlineMs\":");
-	write_number(to, json_number(answer->body, "deadlineMs"));
-	write_text(to, ",\"eventType\":\"");
-	write_some(to, json_string(answer->body, "eventType"));
-	for (size_t i = 0; i < sizeof(STRINGS) / sizeof(*STRINGS); i++) {
-		write_text(to, "\",\"");
-		write_text(to, STRINGS[i]);
-		write_text(to, "\":\"");
-		write_some(to, json_string(answer->body, STRINGS[i]));
-	}
-	write_text(to, "\"}");
-	write_end(to);
-}
-
 static void pass_on(struct guard *guard)
 {
-	char summary[2048];
-	struct writer to = WRITER(summary);
-	bool fits = guard->answer.body_length <= HTTP_BODY_KEPT;
-
-	if (!fits)
-		summarize(&guard->answer, &to);
-	child_answer(&guard->child, fits ? guard->answer.body : summary);
+	child_answer(&guard->child, &guard->answer);
 	guard->late_at = guard->deadline_at;
 	guard->is_unserved = false;
 	guard->is_waiting = false;
