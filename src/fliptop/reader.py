@@ -38,6 +38,7 @@ class TelemetryReader:
         """Read until cancelled. A record that cannot be used is counted, and costs no other."""
         while True:
             await self._read(await self._inbox.take())
+            self._inbox.done()
 
     async def _read(self, body: bytes) -> None:
         for number, record in enumerate(parse(body)):

@@ -51,7 +51,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     settings = _settings(handover, environ)
     phases.reach("config_parse")
     books = Books(handover.books)
-    ledger, inbox, milestones = Ledger(books), Inbox(), Milestones()
+    ledger, milestones = Ledger(books), Milestones()
+    inbox = Inbox(ledger)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
     breaker = Breaker(clock)
@@ -71,6 +72,7 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
         phases.tell()
         await lifecycle.run(EventStream(handover), flusher)
         tasks.cancel_scope.cancel()
+    inbox.give_up("shutdown")
     log_ledger(ledger)
 
 

@@ -14,6 +14,7 @@ from fliptop.http1 import Request, Response
 from fliptop.listeners.http import Limits, serve
 from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
+from fliptop.outbox.ledger import Ledger
 
 pytestmark = pytest.mark.anyio
 POST = b"POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 2\r\n\r\n[]"
@@ -40,7 +41,7 @@ async def exchange(stream: SocketStream, data: bytes = POST) -> bytes:
 
 
 async def test_a_delivery_is_kept_and_answered() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Ledger())
     async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         for body in (b"[]", b"{}", b"[]"):
             assert (await exchange(stream, post(body))).startswith(b"HTTP/1.1 200")
@@ -49,7 +50,7 @@ async def test_a_delivery_is_kept_and_answered() -> None:
 
 
 async def test_a_full_inbox_asks_for_the_same_again() -> None:
-    inbox = Inbox(ceiling=3)
+    inbox = Inbox(Ledger(), ceiling=3)
     async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         assert (await exchange(stream, post(b"[]"))).startswith(b"HTTP/1.1 200")
         assert (await exchange(stream, post(b"{}"))).startswith(b"HTTP/1.1 503")
@@ -60,7 +61,7 @@ async def test_a_full_inbox_asks_for_the_same_again() -> None:
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", POST[:-1]])
 async def test_a_client_that_misbehaves_costs_its_own_connection(nonsense: bytes) -> None:
-    inbox = Inbox()
+    inbox = Inbox(Ledger())
     async with listening(inbox) as port:
         async with await anyio.connect_tcp("127.0.0.1", port) as bad:
             await bad.send(nonsense)
@@ -72,7 +73,7 @@ async def test_a_client_that_misbehaves_costs_its_own_connection(nonsense: bytes
 
 
 async def test_over_the_ceiling_a_connection_waits_for_its_turn() -> None:
-    inbox = Inbox()
+    inbox = Inbox(Ledger())
     async with listening(inbox, Limits(connections=1)) as port:
         first = await anyio.connect_tcp("127.0.0.1", port)
         assert (await exchange(first)).startswith(b"HTTP/1.1 200")
@@ -88,7 +89,7 @@ async def test_over_the_ceiling_a_connection_waits_for_its_turn() -> None:
 
 async def test_a_client_that_sends_nothing_loses_its_place() -> None:
     async with (
-        listening(Inbox(), Limits(connections=1, first_request_s=0.05)) as port,
+        listening(Inbox(Ledger()), Limits(connections=1, first_request_s=0.05)) as port,
         await anyio.connect_tcp("127.0.0.1", port) as idle,
         await anyio.connect_tcp("127.0.0.1", port) as busy,
     ):
@@ -100,6 +101,21 @@ async def test_a_client_that_sends_nothing_loses_its_place() -> None:
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 200), ("PUT", 200), ("GET", 405), ("DELETE", 405)])
 def test_every_path_is_served_for_deliveries_only(method: str, status: int) -> None:
-    answer = telemetry_handler(Inbox())(Request(method, "/any/path"))
+    answer = telemetry_handler(Inbox(Ledger()))(Request(method, "/any/path"))
     assert answer.status == status
     assert answer == Response(200) or answer.header("allow") == "POST, PUT"
+
+
+async def test_a_delivery_is_accounted_for_until_it_has_been_read() -> None:
+    ledger = Ledger()
+    inbox = Inbox(ledger, ceiling=4)
+    assert inbox.put(b"one")
+    assert not inbox.put(b"too much")
+    assert inbox.put(b"2")
+    assert ledger.pending("deliveries") == 2
+    assert await inbox.take() == b"one"
+    assert ledger.pending("deliveries") == 2, "taken is not read"
+    inbox.done()
+    inbox.give_up("shutdown")
+    assert ledger.summary()["deliveries"] == {"accepted": 2, "delivered": 1, "pending": 0, "dropped": {"shutdown": 1}}
+    assert inbox.empty
