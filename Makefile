@@ -6,7 +6,7 @@ READY := .venv/.complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types launcher layer bench fuzz gates lock clean
+.PHONY: help setup demo test check lint types launcher layer verify-reproducible standin bench fuzz gates lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -43,6 +43,12 @@ launcher-native: setup
 
 layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen extension, manifest; checked
 	@$(VENV)/python build/layer.py
+
+verify-reproducible: setup  ## build the layer twice, as differently as possible, and compare the bytes (ten minutes)
+	@$(VENV)/python build/verify_reproducible.py $(ARGS)
+
+standin: setup  ## build Dockerfile.al2023 without Docker, on Debian in the base image's place (needs root and buildah)
+	@$(VENV)/python build/standin.py $(ARGS)
 
 bench: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
 	@$(VENV)/python build/layer.py --source
