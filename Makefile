@@ -6,7 +6,8 @@ READY := .venv/.complete
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types launcher layer bench bench-decide bench-cold bench-subscribe fuzz gates lock clean
+.PHONY: help setup demo test check lint types launcher layer verify-reproducible standin bench bench-decide bench-cold
+.PHONY: bench-subscribe fuzz gates lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
@@ -43,6 +44,12 @@ launcher-native: setup
 
 layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen extension, manifest; checked
 	@$(VENV)/python build/layer.py
+
+verify-reproducible: setup  ## build the layer twice, as differently as possible, and compare the bytes (ten minutes)
+	@$(VENV)/python build/verify_reproducible.py $(ARGS)
+
+standin: setup  ## build Dockerfile.al2023 without Docker, on Debian in the base image's place (needs root and buildah)
+	@$(VENV)/python build/standin.py $(ARGS)
 
 bench:  ## both measurements: what deciding costs, then cold starts (ARGS go to the second)
 	@$(MAKE) --no-print-directory bench-decide ARGS=

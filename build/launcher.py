@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -111,7 +112,14 @@ def build(artefacts: list[Artefact]) -> None:
                 _compile(artefact)
 
 
+def _allow_open_files() -> None:
+    """A cold zig opens one file per function of the C library; containers often start with 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _compile(artefact: Artefact) -> None:
+    _allow_open_files()
     artefact.path.parent.mkdir(parents=True, exist_ok=True)
     artefact.stamp.parent.mkdir(parents=True, exist_ok=True)
     environ = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(CACHE / "global"), "ZIG_LOCAL_CACHE_DIR": str(CACHE / "local")}

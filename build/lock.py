@@ -1,4 +1,6 @@
-"""Write `requirements.lock` and `build/freeze.lock` from `pyproject.toml`: names, versions and hashes, no address.
+"""Write the locks from `pyproject.toml`: names, versions and hashes, no address.
+
+`requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/tools.lock` for build/tools.py.
 
 `make lock` runs this; `--upgrade` lets every package move to its newest version. The lock is universal (one file for
 every Python from 3.11 on and both architectures), so that the aarch64 layer is made of the same versions.
@@ -17,6 +19,7 @@ OPTIONS += ["--no-emit-index-url", "--no-emit-find-links"]
 LOCKS = {
     "requirements.lock": ["--extra", "lab", "--group", "build", "--group", "test"],
     "build/freeze.lock": ["--only-group", "freeze"],
+    "build/tools.lock": ["--only-group", "tools"],
 }
 
 

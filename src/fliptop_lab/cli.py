@@ -10,6 +10,7 @@ import typer
 from fliptop_lab.commands.bench import bench
 from fliptop_lab.commands.demo import demo
 from fliptop_lab.commands.explain import explain
+from fliptop_lab.commands.fallbacks import fallbacks
 from fliptop_lab.commands.intake import intake
 from fliptop_lab.commands.run import run
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (demo, run, explain, intake):
+for command in (demo, run, explain, fallbacks, intake):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

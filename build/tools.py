@@ -1,0 +1,94 @@
+"""Install the tools that check what people copy out of the documents: `.cache/tools`, once, when first asked for.
+
+    python build/tools.py [python|node]
+
+`python` (cfn-lint with the SAM translator, hadolint, a parser of HCL) comes from build/tools.lock, with hashes; `node`
+(CDK, an open fork of the Serverless Framework) from tests/attach/package-lock.json, with hashes too. Half a minute and
+200 to 300 MB each, which is why `make setup` does not do it: slow tests alone need them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".cache" / "tools"
+LOCK = ROOT / "build" / "tools.lock"
+PACKAGES = ROOT / "tests" / "attach"
+
+
+class ToolsError(Exception):
+    """The tools could not be installed; the text says why and what to do."""
+
+
+def python_tools() -> Path:
+    """Return the directory with `cfn-lint`, `hadolint` and a `python` that has their modules."""
+    target = TOOLS / "python"
+    if not _is_current(target, LOCK.read_bytes() + sys.version.encode()):
+        shutil.rmtree(target, ignore_errors=True)
+        venv.EnvBuilder(symlinks=True, with_pip=False).create(target)
+        pip = [os.path.realpath(sys.executable), "-m", "pip", "--python", str(target / "bin" / "python"), "install"]
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        _run([*pip, *options, "-r", str(LOCK)], "pip")
+        _stamp(target, LOCK.read_bytes() + sys.version.encode())
+    return target / "bin"
+
+
+def node_tools() -> Path:
+    """Return the directory whose `node_modules` has the packages of tests/attach."""
+    if shutil.which("npm") is None:
+        raise ToolsError("npm is missing.\nFix: install Node.js 20 or newer with npm.")
+    target, files = TOOLS / "node", [PACKAGES / "package.json", PACKAGES / "package-lock.json"]
+    inputs = b"".join(path.read_bytes() for path in files)
+    if not _is_current(target, inputs):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for path in files:
+            shutil.copy(path, target)
+        options = ["--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        _run(["npm", "ci", *options, "--prefix", str(target)], "npm")
+        _stamp(target, inputs)
+    return target
+
+
+def _run(command: list[str], name: str) -> None:
+    environ = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
+    if subprocess.run(command, env=environ, check=False).returncode:
+        raise ToolsError(
+            f"{name} could not install the tools (its message is above).\n"
+            "Fix: check that this machine reaches its package index, then run the same command again."
+        )
+
+
+def _is_current(target: Path, inputs: bytes) -> bool:
+    stamp = target / ".complete"
+    return stamp.is_file() and stamp.read_text() == hashlib.sha256(inputs).hexdigest()
+
+
+def _stamp(target: Path, inputs: bytes) -> None:
+    (target / ".complete").write_text(hashlib.sha256(inputs).hexdigest())
+
+
+def main(arguments: list[str]) -> int:
+    """Install what the command line names (default: both); return the exit code."""
+    wanted = arguments or ["python", "node"]
+    try:
+        for name in wanted:
+            print({"python": python_tools, "node": node_tools}[name]())
+    except KeyError as error:
+        print(f"usage: python build/tools.py [python|node] (not {error})", file=sys.stderr)
+        return 2
+    except ToolsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
