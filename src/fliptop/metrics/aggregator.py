@@ -89,7 +89,7 @@ class Aggregator:
 
     def _begin(self, context: Context) -> Point:
         self._points += 1
-        self._size += POINT_BYTES + len(context.name) + sum(TAG_BYTES + len(tag) for tag in context.tags)
+        self._size += POINT_BYTES + len(context.name) + sum(map(len, context.tags)) + TAG_BYTES * len(context.tags)
         return POINTS[context.kind]()
 
     def flush(self) -> list[Aggregated]:

@@ -6,15 +6,15 @@ Keys are written by the caller: field number times eight, plus the wire type.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
-_ONE_BYTE: Final = 0x80
+_MORE: Final = 0x80
 
 
+@lru_cache(maxsize=512)  # lengths and times: few, and written over and over
 def varint(number: int) -> bytes:
     """`number`, not negative, in as few bytes as it takes."""
-    if number < _ONE_BYTE:
-        return bytes((number,))
     return packed((number,))
 
 
@@ -22,16 +22,16 @@ def packed(numbers: Iterable[int]) -> bytes:
     """`numbers`, not negative, as varints in a row."""
     out = bytearray()
     for number in numbers:
-        while number >= _ONE_BYTE:
-            out.append(number & 0x7F | _ONE_BYTE)
+        while number >= _MORE:
+            out.append(number & 0x7F | _MORE)
             number >>= 7  # noqa: PLW2901 -- what is left of it
         out.append(number)
     return bytes(out)
 
 
-def zigzag(number: int) -> int:
-    """`number` of either sign as one that is not negative (`sint32`)."""
-    return number * 2 if number >= 0 else -number * 2 - 1
+def packed_signed(numbers: Iterable[int]) -> bytes:
+    """`numbers` of either sign in a row (`sint32`, which folds the signs in: 0, -1, 1, -2, …)."""
+    return packed([number * 2 if number >= 0 else -number * 2 - 1 for number in numbers])
 
 
 def delimited(key: bytes, content: bytes) -> bytes:
