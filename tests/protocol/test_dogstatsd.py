@@ -232,4 +232,7 @@ def test_what_it_remembers_is_bounded() -> None:
     assert len(parser._samples) <= CACHED
     long = b"a.b:1|c|#" + b"t" * 600
     assert parser.parse(long) == parser.parse(long)
+    before = len(parser._samples), len(parser._metrics)
+    parser.parse(b"a.b:1|c|T1656581400")  # will not come again
+    assert (len(parser._samples), len(parser._metrics)) == before
     assert long not in parser._samples

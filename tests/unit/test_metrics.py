@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import islice
 from typing import Any
 
@@ -196,7 +197,7 @@ def points(number: int, tag_bytes: int = 10) -> list[Aggregated]:
     made = []
     for position in range(number):
         count = Count()
-        count.add([1.0, 1.0], 1.0)
+        count.add([random.random(), 1.0], 1.0)  # hard to compress
         made.append(Aggregated(Context("a", "c", (f"{position:x}".rjust(tag_bytes, "t"),)), NOW, count))
     return made
 
@@ -223,6 +224,7 @@ def test_payloads_respect_the_size_after_compression(ledger: Ledger) -> None:
     items = points(64)
     taken = queue(ledger, Limits(1000, 10**6, 250), items)
     assert all(len(data) <= 250 for data, _ in taken)
+    assert len(taken) > 4
     entries = [entry for data, _ in taken for entry in protobuf_reader.series(decompress(data))]
     assert [tuple(entry["tags"]) for entry in entries] == [item.context.tags for item in items]  # in order
     assert sum(items for _, items in taken) == 128

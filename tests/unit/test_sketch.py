@@ -101,6 +101,14 @@ def test_the_average_is_the_running_mean_and_in_range(values: list[float]) -> No
     assert sketch.min <= sketch.average <= sketch.max
 
 
+def test_rounding_does_not_take_the_average_out_of_range() -> None:
+    sketch = Sketch()
+    for _ in range(3):
+        sketch.insert([0.1])
+    assert sketch.sum > 0.3
+    assert sketch.average == 0.1
+
+
 def test_too_many_bins_collapse_from_below() -> None:
     places = range(1, MAX_BINS + 101)
     values = [GAMMA ** (place - BIAS) for place in places]
@@ -127,9 +135,11 @@ def test_the_vector_of_the_reference() -> None:
     assert dogsketch(sketch_of([1, 1, 100, -2, 0]), 1_700_000_000).hex() == expected
 
 
-def test_a_bin_beyond_32_bits_is_written_in_pieces() -> None:
-    sketch = sketch_of([1.0], 2 * MAX_BIN_COUNT + 5)
+@pytest.mark.parametrize("rest", [[], [5]])
+def test_a_bin_beyond_32_bits_is_written_in_pieces(rest: list[int]) -> None:
+    sketch = sketch_of([1.0], 2 * MAX_BIN_COUNT + sum(rest))
     written = protobuf_reader.read(dogsketch(sketch, 10))
-    assert [protobuf_reader.signed(place) for place in protobuf_reader.unpacked(written[7][0])] == [1338] * 3
-    assert protobuf_reader.unpacked(written[8][0]) == [5, MAX_BIN_COUNT, MAX_BIN_COUNT]
+    pieces = [*rest, MAX_BIN_COUNT, MAX_BIN_COUNT]
+    assert [protobuf_reader.unpacked(place) for place in written[7]] == [[2 * 1338] * len(pieces)]
+    assert protobuf_reader.unpacked(written[8][0]) == pieces
     assert written[2] == [sketch.count]
