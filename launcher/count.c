@@ -17,7 +17,7 @@
 #include "testing.h"
 #include "version.h"
 
-enum { PAUSE_MS = 50, TRIES = 200 };
+enum { PAUSE_MS = 50, TRIES = 200, METRIC_SIZE = 512 };
 
 /* Commas, bars and line breaks would end the tag. */
 static void write_tag(struct writer *to, const char *name, const char *value)
@@ -31,13 +31,14 @@ static void write_tag(struct writer *to, const char *name, const char *value)
 	}
 }
 
-static size_t compose(char *buffer, size_t size, const char *reason, char *const *environment)
+static size_t compose(struct text counter, const char *tag, const char *value, char *const *environment, char *buffer)
 {
-	struct writer to = {buffer, buffer + size - 1};
+	struct writer to = {buffer, buffer + METRIC_SIZE - 1};
 	const char *function = environment_get(environment, "AWS_LAMBDA_FUNCTION_NAME");
 
-	write_text(&to, "fliptop.fallback:1|c|#");
-	write_tag(&to, "reason:", reason);
+	write_some(&to, counter);
+	write_text(&to, "|c|#");
+	write_tag(&to, tag, value);
 	write_tag(&to, ",layer_version:", VERSION);
 	if (function && *function)
 		write_tag(&to, ",functionname:", function);
@@ -103,10 +104,8 @@ static void run_counter(const char *metric, size_t length, pid_t extension)
 	send_until_accepted(0, metric, length, extension);
 }
 
-void count_fallback(const char *reason, char *const *environment)
+static void count(const char *metric, size_t length)
 {
-	char metric[512];
-	size_t length = compose(metric, sizeof(metric), reason, environment);
 	pid_t extension = getpid();
 	pid_t child = fork();
 
@@ -119,4 +118,23 @@ void count_fallback(const char *reason, char *const *environment)
 	}
 	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		;
+}
+
+void count_fallback(const char *reason, char *const *environment)
+{
+	char metric[METRIC_SIZE];
+
+	count(metric, compose(text_of("fliptop.fallback:1"), "reason:", reason, environment, metric));
+}
+
+void count_deaths_of_extension(unsigned deaths, const struct death *last, char *const *environment)
+{
+	char metric[METRIC_SIZE], counter[64], cause[32];
+	struct writer to = WRITER(counter), cause_to = WRITER(cause);
+
+	write_text(&to, "fliptop.extension.deaths:");
+	write_number(&to, deaths);
+	write_end(&to);
+	write_cause(&cause_to, last);
+	count(metric, compose(text_of(counter), "cause:", cause, environment, metric));
 }

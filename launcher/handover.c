@@ -10,7 +10,7 @@
 /* The launcher's variables, each with its equals sign. What an earlier program left under these names does not count. */
 static const char *const NAMES[] = {
 	"FLIPTOP_SCAN=", "FLIPTOP_UNSURE=", "FLIPTOP_LAYER=", "FLIPTOP_NAME=", "FLIPTOP_STARTED_NS=", "FLIPTOP_REGISTRATION=",
-	"FLIPTOP_REGISTRATION_BODY=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
+	"FLIPTOP_REGISTRATION_BODY=", "FLIPTOP_PHASES=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
 };
 
 enum { NAME_COUNT = sizeof(NAMES) / sizeof(*NAMES), TEXTS_SIZE = PATH_SIZE + HTTP_BODY_KEPT + 2048 };
@@ -23,8 +23,8 @@ struct variables {
 	char texts[TEXTS_SIZE];
 };
 
-/* Once the first event is asked for, init may end, and with it the CPU that init has. With less memory than this, the
- * extension would then reach its stand-in later than a timeout of one second strikes, and nobody would answer. */
+/* Once the first event is asked for, init may end, and with it the CPU that init has. With less memory than this, an
+ * extension that loads afterwards keeps the first invocation's environment busy for seconds. */
 enum { LEAST_MEMORY_MB = 512 };
 
 static bool has_cpu_to_spare(char *const *environment)
@@ -39,16 +39,21 @@ static bool has_cpu_to_spare(char *const *environment)
 	return megabytes >= LEAST_MEMORY_MB;
 }
 
-bool hands_over(const struct start *start, struct runtime_api *api, char *const *environment)
+static bool wants(char *const *environment, const char *word)
 {
 	const char *variable = environment_get(environment, "FLIPTOP_HANDOVER");
-	struct text wanted = text_trimmed(text_of(variable ? variable : ""));
 
-	if (start->decision.unsure[0] || text_equals_folded(wanted, "off"))
-		return false;
-	if (!text_equals_folded(wanted, "on") && !has_cpu_to_spare(environment))
-		return false;
-	return runtime_api_find(api, environment);
+	return text_equals_folded(text_trimmed(text_of(variable ? variable : "")), word);
+}
+
+bool hands_over(const struct start *start, struct runtime_api *api, char *const *environment)
+{
+	return !start->decision.unsure[0] && !wants(environment, "off") && runtime_api_find(api, environment);
+}
+
+enum asking first_asking(char *const *environment)
+{
+	return wants(environment, "on") || has_cpu_to_spare(environment) ? ASK_AT_ONCE : ASK_LATER;
 }
 
 /* --- the environment --- */
@@ -110,26 +115,51 @@ static void add_known(struct variables *variables, const struct start *start)
 
 /* --- the sockets --- */
 
-/* In the order of their names: the listeners that are open, then the connection. */
+/* In the order of their names: the listeners that are open, the books, the connection. */
 struct inheritance {
 	int sockets[MOST_INHERITED];
 	size_t count;
 	char names[128];
+	struct writer to;
 };
 
-static void inherit(struct inheritance *inheritance, const struct ready *ready)
+static void pass_on(struct inheritance *inheritance, const char *name, int socket_)
 {
-	struct writer to = WRITER(inheritance->names);
+	write_text(&inheritance->to, inheritance->count ? ":" : "");
+	write_text(&inheritance->to, name);
+	inheritance->sockets[inheritance->count++] = socket_;
+}
 
-	for (size_t i = 0; i < ready->listeners.count; i++)
-		if (ready->listeners.all[i].socket >= 0) {
-			inheritance->sockets[inheritance->count++] = ready->listeners.all[i].socket;
-			write_text(&to, ready->listeners.all[i].name);
-			write_text(&to, ":");
+static void inherit(struct inheritance *inheritance, const struct handover *handover)
+{
+	const struct listeners *listeners = &handover->ready->listeners;
+
+	inheritance->to = (struct writer)WRITER(inheritance->names);
+	for (size_t i = 0; i < listeners->count; i++)
+		if (listeners->all[i].socket >= 0)
+			pass_on(inheritance, listeners->all[i].name, listeners->all[i].socket);
+	if (handover->books >= 0)
+		pass_on(inheritance, "books", handover->books);
+	pass_on(inheritance, handover->name, handover->connection);
+	write_end(&inheritance->to);
+}
+
+/* "decided=52,listening=80,…": microseconds since the launcher's entry */
+static void add_phases(struct variables *variables, const struct start *start, const struct ready *ready)
+{
+	static const char *const PHASES[PHASE_COUNT] = {",listening=", ",registered=", ",subscribed=", ",asked="};
+	char phases[160];
+	struct writer to = WRITER(phases);
+
+	write_text(&to, "decided=");
+	write_number(&to, start->decision.took_ns / 1000);
+	for (size_t i = 0; i < PHASE_COUNT; i++)
+		if (ready->reached_ns[i]) {
+			write_text(&to, PHASES[i]);
+			write_number(&to, ready->reached_ns[i] / 1000);
 		}
-	inheritance->sockets[inheritance->count++] = ready->api.socket;
-	write_text(&to, "next");
 	write_end(&to);
+	add(variables, "FLIPTOP_PHASES=", phases);
 }
 
 static void add_ready(struct variables *variables, const struct inheritance *inheritance, const struct ready *ready)
@@ -145,7 +175,7 @@ static void add_ready(struct variables *variables, const struct inheritance *inh
 		add(variables, "FLIPTOP_REGISTRATION_BODY=", registration->body);
 }
 
-int execute_extension(const struct start *start, const struct ready *ready, char *const *environment)
+int execute_extension(const struct start *start, const struct handover *handover, char *const *environment)
 {
 	char *arguments[] = {(char *)start->layer.extension, NULL};
 	struct inheritance inheritance = {.count = 0};
@@ -157,9 +187,10 @@ int execute_extension(const struct start *start, const struct ready *ready, char
 	if (!variables.list)
 		return ENOMEM;
 	add_known(&variables, start);
-	if (ready) {
-		inherit(&inheritance, ready);
-		add_ready(&variables, &inheritance, ready);
+	if (handover) {
+		inherit(&inheritance, handover);
+		add_ready(&variables, &inheritance, handover->ready);
+		add_phases(&variables, start, handover->ready);
 	}
 	if (inherit_sockets(inheritance.sockets, inheritance.count))
 		return errno;

@@ -4,12 +4,22 @@
 
 #include "ready.h"
 
-/* Shall the launcher become ready before the extension? Not if FLIPTOP_HANDOVER is off, nor, unless it is on, on a function
- * so small that nobody would answer the first event in time; nor while datadog.yaml may still send this start to the legacy
- * extension, nor if the address of the Runtime API is not one that `api` can take. */
+/* Shall the launcher become ready before the extension? Not if FLIPTOP_HANDOVER is off, nor while datadog.yaml may still
+ * send this start to the legacy extension, nor if the address of the Runtime API is not one that `api` can take. */
 bool hands_over(const struct start *start, struct runtime_api *api, char *const *environment);
 
-/* Become the extension. `ready` is NULL if nothing has been done for it yet. Returns only if it fails, with errno. */
-int execute_extension(const struct start *start, const struct ready *ready, char *const *environment);
+/* Shall the first event be asked for before the extension has loaded? */
+enum asking first_asking(char *const *environment);
+
+/* All that a ready launcher hands over. */
+struct handover {
+	const struct ready *ready;
+	const char *name; /* of `connection`: "guard", or "next" with the answer to /event/next pending */
+	int connection;
+	int books; /* -1: none */
+};
+
+/* Become the extension. `handover` is NULL if nothing has been done for it yet. Returns only if it fails, with errno. */
+int execute_extension(const struct start *start, const struct handover *handover, char *const *environment);
 
 #endif

@@ -41,21 +41,45 @@ static const char *past_space(const char *at)
 	return at;
 }
 
-struct text json_string(const char *json, const char *key)
+/* What follows the colon behind the key at this quote, NULL if this is another word. Inside of a JSON string every quote
+ * has a backslash before it, so a quoted key cannot occur in a value. */
+static const char *value_of(const char *quote, const char *key)
 {
 	size_t length = strlen(key);
+	const char *value;
 
-	/* Inside of a JSON string every quote has a backslash before it, so a quoted key cannot occur in a value. */
+	if (strncmp(quote + 1, key, length) || quote[length + 1] != '"')
+		return NULL;
+	value = past_space(quote + length + 2);
+	return *value == ':' ? past_space(value + 1) : NULL;
+}
+
+struct text json_string(const char *json, const char *key)
+{
 	for (const char *at = strchr(json, '"'); at; at = strchr(at + 1, '"')) {
-		const char *value, *end;
+		const char *value = value_of(at, key), *end;
 
-		if (strncmp(at + 1, key, length) || at[length + 1] != '"')
+		if (!value || *value != '"')
 			continue;
-		value = past_space(at + length + 2);
-		value = *value == ':' ? past_space(value + 1) : "";
-		end = *value == '"' ? value + 1 + strcspn(value + 1, "\"\\") : value;
-		if (*end == '"' && end > value)
+		end = value + 1 + strcspn(value + 1, "\"\\");
+		if (*end == '"')
 			return (struct text){value + 1, (size_t)(end - value - 1)};
 	}
 	return text_of("");
+}
+
+uint64_t json_number(const char *json, const char *key)
+{
+	uint64_t number = 0;
+
+	for (const char *at = strchr(json, '"'); at; at = strchr(at + 1, '"')) {
+		const char *value = value_of(at, key);
+
+		if (!value || *value < '0' || *value > '9')
+			continue;
+		for (; *value >= '0' && *value <= '9' && number < UINT64_MAX / 100; value++)
+			number = number * 10 + (uint64_t)(*value - '0');
+		return number;
+	}
+	return 0;
 }

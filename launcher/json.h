@@ -19,4 +19,7 @@ void write_error_pair(struct writer *to, const char *key, const char *path, int 
 /* The value of a string in an object, by its key; empty if there is none. Values with escapes are not looked for. */
 struct text json_string(const char *json, const char *key);
 
+/* The value of a number without sign in an object, likewise; 0 if there is none. A fraction is cut off. */
+uint64_t json_number(const char *json, const char *key);
+
 #endif

@@ -10,6 +10,7 @@
 #include "count.h"
 #include "decide.h"
 #include "explain.h"
+#include "guard.h"
 #include "handover.h"
 #include "layer.h"
 #include "tell.h"
@@ -83,26 +84,28 @@ static void become_legacy(struct start *start)
 /* --- become the new extension --- */
 
 /* Registered, there is no way back to the legacy extension, and any end of this process would fail the function. */
-static int stay_alone(struct start *start, struct ready *ready)
+static void become_ready_and_next(struct start *start, struct ready *ready)
 {
-	tell_alone(start);
-	for (size_t i = 0; i < ready->listeners.count; i++)
-		listener_close(&ready->listeners.all[i]);
-	ask_until_shutdown(ready);
-	return 0;
+	struct handover handover = {ready, "next", -1, -1};
+	bool guarded = is_guarded(environ);
+
+	if (!become_ready(ready, start, environ, guarded ? first_asking(environ) : ASK_AT_ONCE))
+		_exit(1); /* as the extension would, which cannot register either */
+	if (guarded)
+		_exit(stand_guard(start, ready, environ));
+	handover.connection = ready->api.socket;
+	_exit(stand_alone(start, ready, execute_extension(start, &handover, environ)));
 }
 
 /* Returns only if it fails with nothing registered; extension_error then says why. */
 static void become_next(struct start *start)
 {
 	static struct ready ready;
-	bool handed_over = hands_over(start, &ready.api, environ);
 
-	if (handed_over && !become_ready(&ready, start, environ))
-		_exit(1); /* as the extension would, which cannot register either */
-	start->layer.extension_error = execute_extension(start, handed_over ? &ready : NULL, environ);
-	if (handed_over)
-		_exit(stay_alone(start, &ready));
+	/* Without a guard, nobody could answer for an extension that loads on a small share of a core. */
+	if (hands_over(start, &ready.api, environ) && (is_guarded(environ) || first_asking(environ) == ASK_AT_ONCE))
+		become_ready_and_next(start, &ready);
+	start->layer.extension_error = execute_extension(start, NULL, environ);
 }
 
 /* --- */
@@ -158,7 +161,7 @@ static int answer(struct start *start, int argc, char **argv)
 {
 	bool json = argc == 3 && !strcmp(argv[2], "--json");
 
-	if (argc > 2 && !strcmp(argv[1], "--settled"))
+	if (!strcmp(argv[1], "--settled"))
 		return settled(start, argv + 2);
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
 		say(VERSION "\n", strlen(VERSION "\n"));

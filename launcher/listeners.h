@@ -13,7 +13,7 @@ struct listener {
 
 /* All of them, in a fixed order. The telemetry listener is the first. */
 struct listeners {
-	struct listener all[MOST_INHERITED - 1];
+	struct listener all[MOST_INHERITED - 2]; /* the books and the connection are inherited too */
 	size_t count;
 };
 

@@ -10,7 +10,15 @@
 #define IDENTIFIER_FOLDED "lambda-extension-identifier"
 #define JSON "Content-Type: application/json\r\n"
 
-enum { FIRST_PAUSE_MS = 50, LONGEST_PAUSE_MS = 2000, ERROR_KEPT = 200 };
+enum { ERROR_KEPT = 200 };
+
+/* FLIPTOP_SUBSCRIBE: docs/cold-start.md has what the order of the two gains and costs. */
+static bool overlaps(char *const *environment)
+{
+	const char *order = environment_get(environment, "FLIPTOP_SUBSCRIBE");
+
+	return order && text_equals_folded(text_trimmed(text_of(order)), "overlap");
+}
 
 /* Lambda Managed Instances run many invocations at once, tell extensions of none, and know one schema alone. */
 static bool on_managed_instances(char *const *environment)
@@ -91,13 +99,11 @@ static bool logs_switched_off(char *const *environment)
 	return off;
 }
 
-static const char *subscribe(struct ready *ready, bool managed, bool platform_only)
+static const char *ask_to_subscribe(const struct ready *ready, struct runtime_api *api, bool managed, bool platform_only)
 {
 	char body[512];
 	struct writer to = WRITER(body);
 	const struct request request = {"PUT /2022-07-01/telemetry", IDENTIFIER, ready->registration.wanted, JSON, body};
-	struct http_response response = {0};
-	const char *why;
 
 	write_text(&to, "{\"schemaVersion\": \"");
 	write_text(&to, managed ? "2025-01-29" : "2022-12-13");
@@ -108,53 +114,30 @@ static const char *subscribe(struct ready *ready, bool managed, bool platform_on
 	write_text(&to, ready->listeners.all[TELEMETRY].port);
 	write_text(&to, "/\"}}");
 	write_end(&to);
-	why = call(&ready->api, &request, &response);
-	/* Emulators answer 202 or 404, and an extension that takes that for an error cannot be tried out there. */
-	return !why && response.status == 200 ? NULL : refusal("telemetry", why, &response);
+	return runtime_api_ask(api, &request);
+}
+
+/* Emulators answer 202 or 404, and an extension that takes that for an error cannot be tried out there. */
+static void end_subscription(struct ready *ready, const struct start *start, struct runtime_api *api, const char *why)
+{
+	struct http_response response = {0};
+
+	if (!why)
+		why = runtime_api_answer(api, &response, "");
+	if (!why && response.status == 200)
+		return;
+	tell_no_telemetry(start, refusal("telemetry", why, &response));
+	listener_close(&ready->listeners.all[TELEMETRY]);
 }
 
 /* --- event/next --- */
 
-static const char *ask_for_event(struct ready *ready)
+const char *ask_for_event(struct ready *ready)
 {
 	const struct request request = {"GET /2020-01-01/extension/event/next", IDENTIFIER, ready->registration.wanted, "",
 					""};
 
 	return runtime_api_ask(&ready->api, &request);
-}
-
-static void pause_for(unsigned milliseconds)
-{
-	const struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
-
-	nanosleep(&pause, NULL);
-}
-
-static unsigned longer(unsigned pause)
-{
-	return !pause ? FIRST_PAUSE_MS : pause * 2 < LONGEST_PAUSE_MS ? pause * 2 : LONGEST_PAUSE_MS;
-}
-
-void ask_until_shutdown(struct ready *ready)
-{
-	struct http_response event = {0};
-	unsigned pause = FIRST_PAUSE_MS;
-
-	for (;;) {
-		const char *why = runtime_api_answer(&ready->api, &event, "");
-		struct text type = json_string(event.body, "eventType");
-
-		if (!why && event.status == 200 && text_equals(type, "SHUTDOWN"))
-			return;
-		if (!why && event.status == 200 && text_equals(type, "INVOKE"))
-			pause = 0;
-		do {
-			if (pause)
-				runtime_api_close(&ready->api);
-			pause_for(pause);
-			pause = longer(pause);
-		} while (ask_for_event(ready));
-	}
 }
 
 /* --- all of it --- */
@@ -170,27 +153,65 @@ static void listen_on_ports(struct ready *ready, const struct start *start)
 	}
 }
 
-bool become_ready(struct ready *ready, const struct start *start, char *const *environment)
+static void mark(struct ready *ready, enum phase phase, const struct start *start)
 {
-	struct listener *telemetry = &ready->listeners.all[TELEMETRY];
-	bool managed = on_managed_instances(environment);
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ready->reached_ns[phase] = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - start->started_ns;
+}
+
+static bool ask_first(struct ready *ready, const struct start *start)
+{
+	const char *why = ask_for_event(ready);
+
+	mark(ready, ASKED, start);
+	if (why)
+		tell_cannot_register(start, ready->api.address, refusal("event/next", why, &ready->registration));
+	return !why;
+}
+
+/* Both wait for nothing: the answer to each comes on a connection of its own. */
+static bool subscribe_beside(struct ready *ready, const struct start *start, bool managed, bool platform_only)
+{
+	struct runtime_api beside = ready->api;
+	const char *why;
+	bool asked;
+
+	beside.socket = -1;
+	why = ask_to_subscribe(ready, &beside, managed, platform_only);
+	asked = ask_first(ready, start);
+	end_subscription(ready, start, &beside, why);
+	runtime_api_close(&beside);
+	mark(ready, SUBSCRIBED, start);
+	return asked;
+}
+
+static void subscribe(struct ready *ready, const struct start *start, bool managed, bool platform_only)
+{
+	const char *why = ask_to_subscribe(ready, &ready->api, managed, platform_only);
+
+	end_subscription(ready, start, &ready->api, why);
+	mark(ready, SUBSCRIBED, start);
+}
+
+bool become_ready(struct ready *ready, const struct start *start, char *const *environment, enum asking asking)
+{
+	bool managed = on_managed_instances(environment), platform_only = logs_switched_off(environment);
 	const char *why;
 
 	listen_on_ports(ready, start);
+	mark(ready, LISTENING, start);
 	why = register_extension(ready, start->layer.name, &managed);
-	if (!why && telemetry->socket >= 0) {
-		const char *refused = subscribe(ready, managed, logs_switched_off(environment));
-
-		if (refused) {
-			tell_no_telemetry(start, refused);
-			listener_close(telemetry);
-		}
-	}
-	if (!why) {
-		why = ask_for_event(ready);
-		why = why ? refusal("event/next", why, &ready->registration) : NULL;
-	}
-	if (why)
+	mark(ready, REGISTERED, start);
+	if (why) {
 		tell_cannot_register(start, ready->api.address, why);
-	return !why;
+		return false;
+	}
+	if (ready->listeners.all[TELEMETRY].socket >= 0) {
+		if (asking == ASK_AT_ONCE && overlaps(environment))
+			return subscribe_beside(ready, start, managed, platform_only);
+		subscribe(ready, start, managed, platform_only);
+	}
+	return asking == ASK_LATER || ask_first(ready, start);
 }

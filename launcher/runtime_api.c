@@ -120,29 +120,33 @@ const char *runtime_api_ask(struct runtime_api *api, const struct request *reque
 	}
 }
 
-const char *runtime_api_answer(struct runtime_api *api, struct http_response *response, const char *wanted)
+const char *runtime_api_receive(struct runtime_api *api, struct http_response *response)
 {
 	char bytes[4096];
+	ssize_t got = recv(api->socket, bytes, sizeof(bytes), 0);
+	const char *why = NULL;
+
+	if (got < 0 && errno == EINTR)
+		return NULL;
+	if (got < 0)
+		why = error_text(errno);
+	else if (!got)
+		http_end(response);
+	else if (http_feed(response, bytes, (size_t)got) < (size_t)got)
+		response->state = HTTP_BROKEN; /* nobody asked for what follows */
+	if (!why && response->state == HTTP_BROKEN)
+		why = got ? "the answer is not HTTP" : "connection closed before the answer was complete";
+	if (why || (response->state == HTTP_COMPLETE && response->closes))
+		runtime_api_close(api);
+	return why;
+}
+
+const char *runtime_api_answer(struct runtime_api *api, struct http_response *response, const char *wanted)
+{
 	const char *why = NULL;
 
 	http_begin(response, wanted);
-	while (!why && response->state < HTTP_COMPLETE) {
-		ssize_t got = recv(api->socket, bytes, sizeof(bytes), 0);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			why = error_text(errno);
-		else if (!got)
-			http_end(response);
-		else if (http_feed(response, bytes, (size_t)got) < (size_t)got)
-			response->state = HTTP_BROKEN; /* nobody asked for what follows */
-		if (!got && response->state == HTTP_BROKEN)
-			why = "connection closed before the answer was complete";
-	}
-	if (!why && response->state == HTTP_BROKEN)
-		why = "the answer is not HTTP";
-	if (why || response->closes)
-		runtime_api_close(api);
+	while (!why && response->state < HTTP_COMPLETE)
+		why = runtime_api_receive(api, response);
 	return why;
 }

@@ -34,6 +34,10 @@ const char *runtime_api_ask(struct runtime_api *api, const struct request *reque
 /* Wait for the answer, keeping the header `wanted` (in lower case) and the start of the body. NULL, or why it failed. */
 const char *runtime_api_answer(struct runtime_api *api, struct http_response *response, const char *wanted);
 
+/* Wait for some bytes of the answer that `response` was begun for. NULL, or why there will be no more of them; it is there
+ * when its state is HTTP_COMPLETE. */
+const char *runtime_api_receive(struct runtime_api *api, struct http_response *response);
+
 /* Give the connection up. */
 void runtime_api_close(struct runtime_api *api);
 

@@ -4,17 +4,32 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* With stdout closed, what is told there must not go to a socket that has taken its number. */
+static int moved(int made)
+{
+	int own = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FIRST_OWN);
+
+	if (made >= 0)
+		close(made);
+	return own;
+}
+
 int own_socket(int type, int protocol)
 {
-	int made = socket(AF_INET, type | SOCK_CLOEXEC, protocol);
-	int moved;
+	return moved(socket(AF_INET, type | SOCK_CLOEXEC, protocol));
+}
 
-	/* With stdout closed, what is told there must not go to a socket that has taken its number. */
-	if (made < 0)
+int own_pair(int ends[2])
+{
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
 		return -1;
-	moved = fcntl(made, F_DUPFD_CLOEXEC, FIRST_INHERITED + MOST_INHERITED);
-	close(made);
-	return moved;
+	ends[0] = moved(ends[0]);
+	ends[1] = moved(ends[1]);
+	if (ends[0] >= 0 && ends[1] >= 0)
+		return 0;
+	close(ends[0]);
+	close(ends[1]);
+	return -1;
 }
 
 int inherit_sockets(const int *sockets, size_t count)

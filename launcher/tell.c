@@ -172,16 +172,95 @@ void tell_cannot_register(const struct start *start, const char *address, const 
 	say_line(&to, line);
 }
 
-void tell_alone(const struct start *start)
+void tell_alone(const struct start *start, int error)
 {
 	char line[LINE_SIZE];
 	struct writer to = WRITER(line);
 
 	begin_line(&to, "DD_EXTENSION_CANNOT_START");
 	write_json(&to, "the extension is registered, but cannot be executed");
-	write_error_pair(&to, "extension", start->layer.extension, start->layer.extension_error);
+	write_error_pair(&to, "extension", start->layer.extension, error);
 	write_pair(&to, "what_happens", "The function runs without Datadog.");
 	write_pair(&to, "what_to_do", "Attach the published layer for the function's architecture again, or remove it.");
+	write_common(&to, start);
+	say_line(&to, line);
+}
+
+/* --- the guard --- */
+
+static void write_signal(struct writer *to, int signal_)
+{
+	static const struct {
+		int number;
+		const char *name;
+	} NAMES[] = {{SIGKILL, "SIGKILL"}, {SIGSEGV, "SIGSEGV"}, {SIGABRT, "SIGABRT"}, {SIGBUS, "SIGBUS"},
+		     {SIGILL, "SIGILL"},   {SIGFPE, "SIGFPE"},	 {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}};
+
+	for (size_t i = 0; i < sizeof(NAMES) / sizeof(*NAMES); i++)
+		if (NAMES[i].number == signal_) {
+			write_text(to, NAMES[i].name);
+			return;
+		}
+	write_text(to, "signal ");
+	write_number(to, (uint64_t)signal_);
+}
+
+void write_cause(struct writer *to, const struct death *death)
+{
+	if (death->is_unborn) {
+		write_text(to, "fork");
+	} else if (death->is_hung) {
+		write_text(to, "hang");
+	} else if (death->signal) {
+		write_signal(to, death->signal);
+	} else {
+		write_text(to, "exit ");
+		write_number(to, (uint64_t)death->exit_code);
+	}
+	write_end(to);
+}
+
+static const char *what_follows(const struct death *death, bool was_last)
+{
+	if (was_last)
+		return "The function runs without Datadog.";
+	return death->phase == SERVING ? "It is started again; what this invocation has left to tell is sent with the next."
+				       : "It is started again.";
+}
+
+void tell_death(const struct start *start, const struct death *death, unsigned deaths, bool was_last,
+		const volatile struct books *books)
+{
+	static const char *const PHASES[] = {"loading", "waiting for an event", "serving an event"};
+	char line[LINE_SIZE + BOOKS_SIZE * 2], cause[32];
+	struct writer to = WRITER(line), cause_to = WRITER(cause);
+
+	write_cause(&cause_to, death);
+	begin_line(&to, "DD_EXTENSION_DIED");
+	write_json(&to, cause);
+	write_text(&to, ",\"signal\":");
+	write_number(&to, (uint64_t)death->signal);
+	write_text(&to, ",\"exit_code\":");
+	write_number(&to, (uint64_t)death->exit_code);
+	write_pair(&to, "while", PHASES[death->phase]);
+	write_text(&to, ",\"deaths\":");
+	write_number(&to, deaths);
+	if (books)
+		write_books(&to, books);
+	write_pair(&to, "what_happens", what_follows(death, was_last));
+	write_common(&to, start);
+	say_line(&to, line);
+}
+
+void tell_late(const struct start *start, bool has_loaded)
+{
+	char line[LINE_SIZE];
+	struct writer to = WRITER(line);
+
+	begin_line(&to, "DD_EXTENSION_LATE");
+	write_json(&to, has_loaded ? "the extension has not asked for the next event in time"
+				   : "the extension has not loaded in time to serve an event");
+	write_pair(&to, "what_happens", "The launcher asks in its place. This is told once.");
 	write_common(&to, start);
 	say_line(&to, line);
 }

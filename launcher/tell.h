@@ -2,6 +2,7 @@
 #ifndef FLIPTOP_TELL_H
 #define FLIPTOP_TELL_H
 
+#include "books.h"
 #include "decide.h"
 #include "layer.h"
 
@@ -36,7 +37,26 @@ void tell_no_telemetry(const struct start *start, const char *why);
 void tell_cannot_register(const struct start *start, const char *address, const char *why);
 
 /* The new extension is registered and cannot be executed: the launcher itself asks for events until SHUTDOWN. */
-void tell_alone(const struct start *start);
+void tell_alone(const struct start *start, int error);
+
+/* How an extension's process ended. */
+struct death {
+	int signal; /* 0: none */
+	int exit_code;
+	bool is_hung;	/* it was killed, because its loop had not turned for long */
+	bool is_unborn; /* there could be no process */
+	enum { LOADING, WAITING, SERVING } phase;
+};
+
+/* The name of what ended it: "SIGSEGV", "exit 1", "hang", "fork". */
+void write_cause(struct writer *to, const struct death *death);
+
+/* The extension died. `books` may be NULL. */
+void tell_death(const struct start *start, const struct death *death, unsigned deaths, bool was_last,
+		const volatile struct books *books);
+
+/* The launcher has asked for the next event in the place of an extension that works, or that is still loading. */
+void tell_late(const struct start *start, bool has_loaded);
 
 /* --- what such lines are made of --- */
 

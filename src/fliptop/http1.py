@@ -4,11 +4,8 @@ Two sides: `ServerSide` for the local endpoints that the platform and tracers ca
 that the extension calls. Neither knows about sockets; `platform.api` and `listeners.http` move the bytes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import h11
 
@@ -21,8 +18,7 @@ class ProtocolError(Exception):
     """The peer did not speak HTTP/1.1, closed in the middle of a message, or sent more than was allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request, complete. `target` is the path with its query string, as sent."""
 
     method: str
@@ -31,13 +27,12 @@ class Request:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """A response, complete. `headers` does not name `Content-Length`; it is added when the response is sent."""
 
     status: int
     body: bytes = b""
-    headers: Headers = field(default=(), kw_only=True)
+    headers: Headers = ()
 
     def header(self, name: str) -> str | None:
         """The first header called `name` (any case), or None."""

@@ -6,44 +6,52 @@ listener ─► inbox ─► reader ─┬─► logs pipeline ─► outbox ─
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import anyio
 
 from fliptop import report
-from fliptop.aws.api_key import ApiKey
-from fliptop.aws.secrets import sources
 from fliptop.clock import Clock
 from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
-from fliptop.intake.client import ClientOptions, IntakeClient
+from fliptop.intake.api_key import ApiKey, KeyPlaces, WrittenKey
+from fliptop.intake.client import IntakeClient
+from fliptop.intake.connect import Connector
+from fliptop.intake.tls import TlsOptions
 from fliptop.lifecycle.deadline import invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.loop import Lifecycle
 from fliptop.lifecycle.milestones import Milestones
-from fliptop.lifecycle.standin import StandIn
 from fliptop.listeners.http import serve as serve_http
 from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
 from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.logs.rules import Rule, compile_rule
+from fliptop.outbox.books import Books
 from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
+from fliptop.phases import Phases
 from fliptop.platform.ready import Handover
 from fliptop.reader import TelemetryReader
-from fliptop.settings.model import Settings, effective, load
+from fliptop.settings.fields import Settings, effective
+from fliptop.settings.load import load
 
 # A task that dies is started again; one that keeps dying is switched off, and the loop over /event/next goes on.
 MAX_RESTARTS: Final = 5
 RESTART_PAUSE_S: Final = 0.1
+# The guard looks every second and gives up after five.
+BEAT_S: Final = 0.5
 
 
-async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandIn, clock: Clock) -> None:
-    """Relieve `stand_in` as soon as everything runs, then run until SHUTDOWN has been served."""
+async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, phases: Phases) -> None:
+    """Run until SHUTDOWN has been served."""
     settings = _settings(handover, environ)
-    ledger, inbox, milestones = Ledger(), Inbox(), Milestones()
+    phases.reach("configured")
+    books = Books(handover.books)
+    ledger, inbox, milestones = Ledger(books), Inbox(), Milestones()
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
     breaker = Breaker(clock)
@@ -56,10 +64,21 @@ async def serve(handover: Handover, environ: Mapping[str, str], stand_in: StandI
             handler = telemetry_handler(inbox)
             tasks.start_soon(supervise, "telemetry listener", lambda: serve_http(listening.dup(), handler))
         tasks.start_soon(supervise, "telemetry reader", reader.run)
-        events = EventStream(handover.api, handover.registration.identifier, stand_in.relieve())
-        await lifecycle.run(events, flusher)
+        tasks.start_soon(_beat, books)
+        gc.freeze()  # what has been loaded is no garbage: see `__main__`
+        gc.enable()
+        phases.reach("serving")
+        phases.tell()
+        await lifecycle.run(EventStream(handover), flusher)
         tasks.cancel_scope.cancel()
     log_ledger(ledger)
+
+
+async def _beat(books: Books) -> None:
+    """Show the guard that the loop turns. While nothing runs in the environment it is frozen, and so is this."""
+    while True:
+        books.beat()
+        await anyio.sleep(BEAT_S)
 
 
 async def supervise(name: str, task: Callable[[], Awaitable[None]]) -> None:
@@ -101,27 +120,26 @@ def _log_options(settings: Settings) -> LogOptions:
 
 
 def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
-    places = sources(
-        kms_ciphertext=settings.kms_api_key,
-        secret_arn=settings.api_key_secret_arn,
-        parameter=settings.api_key_ssm_arn,
-        region=identity.region,
-        function_name=identity.function_name,
-    )
-    api_key = ApiKey(key, places, environ, clock)
-    if not api_key.configured:
+    api_key = _api_key(settings, identity, environ, clock)
+    if api_key is None:
         report.error(
             "no API key: telemetry is discarded. Set DD_API_KEY, DD_API_KEY_SECRET_ARN, DD_API_KEY_SSM_ARN or "
             "DD_KMS_API_KEY"
         )
         return None
-    options = ClientOptions(
-        settings.flush_timeout,
-        settings.proxy_https,
-        settings.tls_cert_file,
-        verify=not settings.skip_ssl_validation,
-    )
-    client = IntakeClient(options, api_key, clock)
+    tls = TlsOptions(settings.tls_cert_file, verify=not settings.skip_ssl_validation)
+    client = IntakeClient(Connector(settings.flush_timeout, tls, settings.proxy_https), api_key, clock)
     client.prepare(settings.logs_url)
     return client
+
+
+def _api_key(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> ApiKey | None:
+    """What gives the API key; None if nothing is configured that could."""
+    places = KeyPlaces(settings.kms_api_key, settings.api_key_secret_arn, settings.api_key_ssm_arn)
+    if any(places):
+        from fliptop.aws.api_key import KeptKey  # noqa: PLC0415 -- most keys stand in the configuration
+        from fliptop.aws.secrets import sources  # noqa: PLC0415
+
+        found = sources(places, region=identity.region, function_name=identity.function_name)
+        return KeptKey(settings.api_key, found, environ, clock)
+    return WrittenKey(settings.api_key) if settings.api_key else None

@@ -113,12 +113,15 @@ class Layer:
 
     def run(self, environ: Mapping[str, str] | None = None, *arguments: str, **options: object) -> Outcome:
         """Start it as Lambda does and wait for what it became."""
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [str(self.launcher), *arguments],
             env=self.environ(environ),
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "close_fds": True, **options},  # type: ignore[call-overload]
-        )
-        stdout, stderr = process.communicate(timeout=30)
+        ) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=30)
+            finally:
+                process.kill()
         assert not stderr, stderr.decode()
         lines = (stdout or b"").decode().splitlines()
         return Outcome(process.pid, process.returncode, lines, _report(self.extension), _report(self.legacy))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.launcher.conftest import COMPATIBILITY, ROOT, Layer, Outcome, assert_legacy, load_build, only_line
-from tests.launcher.scripted_api import (
+from tests.scripted_api import (
     HANG_UP,
     IDENTIFIER,
     INVOKE,
@@ -75,7 +75,9 @@ def inspected(layer: Layer, telemetry_port: int) -> Layer:
     """A layer whose extension writes down what it inherits."""
     script = (Path(__file__).parent / "inspector.py").read_text()
     layer.extension.write_text(f"#!{sys.executable} -IS\n{script}")
-    return replace(layer, extra={**layer.extra, "FLIPTOP_TEST_TELEMETRY_PORT": str(telemetry_port)})
+    return replace(
+        layer, extra={**layer.extra, "FLIPTOP_TEST_TELEMETRY_PORT": str(telemetry_port), "FLIPTOP_GUARD": "off"}
+    )
 
 
 def start(

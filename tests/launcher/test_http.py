@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.launcher.conftest import Built
-from tests.launcher.scripted_api import chunked
+from tests.scripted_api import chunked
 
 from fliptop.http1 import ClientSide, ProtocolError, Request, Response
 

@@ -11,7 +11,7 @@ import pytest
 from fliptop.platform import ready
 from fliptop.platform.api import RuntimeApi
 from fliptop.platform.extensions_api import Registration, Shutdown, event, next_event
-from tests.unit.runtime_api import SHUTDOWN, ScriptedApi
+from tests.scripted_api import SHUTDOWN, ScriptedApi
 
 FIRST = 200
 VARIABLES = {"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "FLIPTOP_REGISTRATION", "FLIPTOP_REGISTRATION_BODY"}

@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from fliptop.aws.api_key import ApiKey
+from fliptop.aws.api_key import KeptKey
 from fliptop.aws.secrets import NoKey, Source, sources
 from fliptop.aws.sigv4 import Call, Credentials, signed_headers
+from fliptop.intake.api_key import KeyPlaces
+from fliptop.intake.connect import Connector
 from tests.conftest import MovedClock
 
 pytestmark = pytest.mark.anyio
@@ -22,8 +24,7 @@ SECRET = "arn:aws:secretsmanager:us-west-2:111122223333:secret:datadog-AbCdEf"
 
 
 def asked(**configured: str) -> tuple[Source, ...]:
-    chosen = {"kms_ciphertext": "", "secret_arn": "", "parameter": "", **configured}
-    return sources(region="eu-west-1", function_name="shop", **chosen)
+    return sources(KeyPlaces(**configured), region="eu-west-1", function_name="shop")
 
 
 def test_a_signature_as_botocore_makes_it() -> None:
@@ -96,10 +97,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[httpx.Request], 
             requests.append(request)
             return answer(request)
 
-        real = httpx.AsyncClient
-        monkeypatch.setattr(
-            httpx, "AsyncClient", lambda **options: real(transport=httpx.MockTransport(handle), **options)
-        )
+        monkeypatch.setattr(Connector, "client", lambda *_: httpx.AsyncClient(transport=httpx.MockTransport(handle)))
         return requests
 
     return answer_with
@@ -110,8 +108,7 @@ Answering = Callable[[Callable[[httpx.Request], httpx.Response]], list[httpx.Req
 
 async def test_the_secret_is_asked_for_once(aws: Answering, clock: MovedClock) -> None:
     requests = aws(lambda _: httpx.Response(200, json={"SecretString": f" {KEY}\n"}))
-    key = ApiKey("", asked(secret_arn=SECRET), ENVIRON, clock)
-    assert key.configured
+    key = KeptKey("", asked(secret_arn=SECRET), ENVIRON, clock)
     assert [await key.get(), await key.get()] == [KEY, KEY]
     assert len(requests) == 1
     assert requests[0].headers["x-amz-target"] == "secretsmanager.GetSecretValue"
@@ -127,7 +124,7 @@ async def test_a_failure_is_told_and_asked_again_after_a_pause(
         httpx.Response(200, json={"SecretString": KEY}),
     ]
     aws(lambda _: answers.pop(0))
-    key = ApiKey("", asked(secret_arn=SECRET), ENVIRON, clock)
+    key = KeptKey("", asked(secret_arn=SECRET), ENVIRON, clock)
     assert [await key.get(), await key.get()] == [None, None]
     assert len(said) == 1
     assert "DD_API_KEY_SECRET_ARN gives no API key: HTTP 400 AccessDeniedException not authorized" in said[0]
@@ -144,13 +141,13 @@ async def test_a_weaker_source_is_asked_when_a_stronger_one_fails(
         raise httpx.ConnectError("no route")
 
     aws(answer)
-    assert await ApiKey("", asked(secret_arn=SECRET, parameter="/dd"), ENVIRON, clock).get() == KEY
+    assert await KeptKey("", asked(secret_arn=SECRET, parameter="/dd"), ENVIRON, clock).get() == KEY
     assert len(said) == 1
 
 
 async def test_the_written_key_is_the_last_resort(aws: Answering, clock: MovedClock, said: list[str]) -> None:
     aws(lambda _: httpx.Response(500, text="no json"))
-    assert await ApiKey(KEY, asked(secret_arn=SECRET), ENVIRON, clock).get() == KEY
+    assert await KeptKey(KEY, asked(secret_arn=SECRET), ENVIRON, clock).get() == KEY
     assert "HTTP 500" in said[0]
     assert "the API key in DD_API_KEY is used instead" in said[1]
 
@@ -168,12 +165,12 @@ async def test_snapstart_takes_its_credentials_from_the_endpoint(aws: Answering,
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.100.1:9001/2021-04-23/credentials",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN": "bearer",
     }
-    assert await ApiKey("", asked(secret_arn=SECRET), environ, clock).get() == KEY
+    assert await KeptKey("", asked(secret_arn=SECRET), environ, clock).get() == KEY
 
 
 async def test_without_credentials_it_says_so(aws: Answering, clock: MovedClock, said: list[str]) -> None:
     requests = aws(lambda _: httpx.Response(200))
-    assert await ApiKey("", asked(secret_arn=SECRET), {}, clock).get() is None
+    assert await KeptKey("", asked(secret_arn=SECRET), {}, clock).get() is None
     assert requests == []
     assert "the environment has no AWS credentials" in said[0]
 
@@ -181,9 +178,5 @@ async def test_without_credentials_it_says_so(aws: Answering, clock: MovedClock,
 async def test_another_endpoint_as_the_sdks_name_it(aws: Answering, clock: MovedClock) -> None:
     requests = aws(lambda _: httpx.Response(200, json={"SecretString": KEY}))
     environ = {**ENVIRON, "AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:4566/"}
-    await ApiKey("", asked(secret_arn=SECRET), environ, clock).get()
+    await KeptKey("", asked(secret_arn=SECRET), environ, clock).get()
     assert str(requests[0].url) == "http://127.0.0.1:4566/"
-
-
-def test_nothing_configured(clock: MovedClock) -> None:
-    assert not ApiKey("", (), {}, clock).configured

@@ -51,7 +51,7 @@ def test_a_file_that_needs_legacy_gives_the_process_back_to_the_launcher(
 
 
 @pytest.mark.parametrize("yaml", ["base: &x false\nappsec_enabled: *x\n", "a: [", None])
-def test_otherwise_the_extension_goes_on(
+def test_otherwise_it_gives_the_process_back_without_reasons(
     environ: dict[str, str],
     execs: list[tuple[str, list[str], Mapping[str, str]]],
     tmp_path: Path,
@@ -59,8 +59,9 @@ def test_otherwise_the_extension_goes_on(
 ) -> None:
     if yaml is not None:
         (tmp_path / "datadog.yaml").write_text(yaml)
-    failover.settle(environ)
-    assert execs == []
+    with pytest.raises(Replaced):
+        failover.settle(environ)
+    assert [arguments for _, arguments, _ in execs] == [["/opt/extensions/datadog-agent", "--settled"]]
 
 
 def test_a_launcher_that_cannot_be_executed_is_named(environ: dict[str, str], tmp_path: Path, said: list[str]) -> None:

@@ -8,10 +8,12 @@ import anyio
 import httpx
 import pytest
 
-from fliptop.aws.api_key import ApiKey
 from fliptop.flusher import TelemetryFlusher
 from fliptop.identity import Identity
-from fliptop.intake.client import ClientOptions, IntakeClient
+from fliptop.intake.api_key import WrittenKey
+from fliptop.intake.client import IntakeClient
+from fliptop.intake.connect import Connector
+from fliptop.intake.tls import TlsOptions
 from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
@@ -26,11 +28,11 @@ Answer = Callable[[httpx.Request], httpx.Response]
 class Flush:
     """A flusher with all its parts, and an intake that is a function."""
 
-    def __init__(self, ledger: Ledger, clock: MovedClock, options: ClientOptions | None = None) -> None:
+    def __init__(self, ledger: Ledger, clock: MovedClock, ca_file: str = "") -> None:
         self.clock, self.ledger = clock, ledger
         self.logs = LogPipeline(LogOptions(True, "", "http://intake/logs", 3), Identity({}, None, {}), ledger, clock)
         self.breaker = Breaker(clock)
-        self.client = IntakeClient(options or ClientOptions(30), ApiKey("key", (), {}, clock), clock)
+        self.client = IntakeClient(Connector(30, TlsOptions(ca_file)), WrittenKey("key"), clock)
         self.flusher = TelemetryFlusher(self.logs, Outbox(ledger, self.breaker), self.client, self.breaker)
 
     def log(self, lines: int = 1) -> None:
@@ -52,12 +54,7 @@ def intake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[httpx.Req
             requests.append(request)
             return answer(request)
 
-        real = httpx.AsyncClient
-        monkeypatch.setattr(
-            httpx,
-            "AsyncClient",
-            lambda **_: real(transport=httpx.MockTransport(handle)),
-        )
+        monkeypatch.setattr(Connector, "client", lambda *_: httpx.AsyncClient(transport=httpx.MockTransport(handle)))
         return requests
 
     return answer_with
@@ -118,7 +115,7 @@ async def test_whatever_goes_wrong_is_an_answer(
 
 
 async def test_a_ca_file_that_is_missing_is_named(ledger: Ledger, clock: MovedClock, said: list[str]) -> None:
-    flush = Flush(ledger, clock, ClientOptions(30, ca_file="/nowhere.pem"))
+    flush = Flush(ledger, clock, "/nowhere.pem")
     flush.client.prepare("https://intake/logs")
     assert "DD_TLS_CERT_FILE=/nowhere.pem" in said[0]
 

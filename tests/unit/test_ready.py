@@ -11,14 +11,24 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from fliptop.http1 import Response
 from fliptop.lifecycle import bare
 from fliptop.lifecycle.events import EventStream
-from fliptop.lifecycle.standin import Watch
 from fliptop.platform import extensions_api, ready
 from fliptop.platform.api import RuntimeApi, Unreachable
-from fliptop.platform.extensions_api import Event, Refused, Shutdown
-from tests.unit.runtime_api import HANG_UP, OK, REGISTERED, SHUTDOWN, ScriptedApi
+from fliptop.platform.extensions_api import Event, Refused, Registration, Shutdown
+from tests.scripted_api import (
+    HANG_UP,
+    IDENTIFIER,
+    INVOKE,
+    OK,
+    REGISTERED,
+    REGISTRATION,
+    SHUTDOWN,
+    SHUTDOWN_EVENT,
+    Answer,
+    ScriptedApi,
+    http,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +53,11 @@ def become_ready(api: ScriptedApi, **environ: str) -> ready.Handover:
 def test_listen_register_subscribe_and_ask_for_the_first_event(free_telemetry_port: int) -> None:
     with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
         handover = become_ready(api)
-        assert handover.api.receive() == Response(
-            200, SHUTDOWN.body, headers=(("content-length", str(len(SHUTDOWN.body))),)
-        )
+        assert handover.api.receive().body == SHUTDOWN_EVENT
         with socket.create_connection(("127.0.0.1", free_telemetry_port), timeout=1):
             pass
         close(handover)
-    assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register", "telemetry", "next"]
+    assert api.whats() == ["register", "telemetry", "next"]
     assert json.loads(api.requests[1].body)["destination"]["URI"].endswith(f":{free_telemetry_port}/")
     assert handover.warnings == ()
     assert handover.registration.account_id == "111122223333"
@@ -57,7 +65,7 @@ def test_listen_register_subscribe_and_ask_for_the_first_event(free_telemetry_po
 
 def test_what_comes_first_is_done_between_the_registration_and_the_first_event() -> None:
     def first() -> None:
-        assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register", "telemetry"]
+        assert api.whats() == ["register", "telemetry"]
 
     with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
         handover = ready.become_ready({"AWS_LAMBDA_RUNTIME_API": api.address}, "datadog-agent", first)
@@ -68,13 +76,13 @@ def test_what_comes_first_is_done_between_the_registration_and_the_first_event()
 @pytest.mark.parametrize(
     ("answer", "warning"),
     [
-        (Response(202, b'{"errorType":"Telemetry.NotSupported"}'), "has no telemetry"),
-        (Response(404), "has no telemetry"),
-        (Response(403, b'{"errorType":"Telemetry.SubscriptionClosed"}'), "refused the telemetry subscription"),
-        (Response(500), "refused the telemetry subscription"),
+        (http(202, b'{"errorType":"Telemetry.NotSupported"}'), "has no telemetry"),
+        (http(404), "has no telemetry"),
+        (http(403, b'{"errorType":"Telemetry.SubscriptionClosed"}'), "refused the telemetry subscription"),
+        (http(500), "refused the telemetry subscription"),
     ],
 )
-def test_without_a_subscription_it_runs_without_telemetry(answer: Response, warning: str) -> None:
+def test_without_a_subscription_it_runs_without_telemetry(answer: Answer, warning: str) -> None:
     with ScriptedApi([REGISTERED, answer, SHUTDOWN]) as api:
         handover = become_ready(api)
         assert handover.telemetry is None
@@ -89,24 +97,24 @@ def test_a_port_in_use_is_named_and_costs_only_its_listener(free_telemetry_port:
         assert handover.telemetry is None
         assert f"port {free_telemetry_port} cannot be listened on" in handover.warnings[0]
         assert handover.api.receive().status == 200
-        assert [request.target.rsplit("/", 1)[1] for request in api.requests] == ["register", "next"]
+        assert api.whats() == ["register", "next"]
         close(handover)
 
 
 def test_a_refused_registration_is_the_end() -> None:
     with (
-        ScriptedApi([Response(403, b'{"errorType":"Extension.RegistrationClosed"}')]) as api,
+        ScriptedApi([http(403, b'{"errorType":"Extension.RegistrationClosed"}')]) as api,
         pytest.raises(Refused, match=r"RegistrationClosed"),
     ):
         become_ready(api)
 
 
 MANAGED = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
-NO_INVOKE = Response(403, b'{"errorType":"Extension.InvalidEventType"}')
+NO_INVOKE = http(403, b'{"errorType":"Extension.InvalidEventType"}')
 
 
 @pytest.mark.parametrize(("environ", "answers"), [(MANAGED, []), ({}, [NO_INVOKE])])
-def test_managed_instances_tell_of_no_invocations(environ: dict[str, str], answers: list[Response]) -> None:
+def test_managed_instances_tell_of_no_invocations(environ: dict[str, str], answers: list[Answer]) -> None:
     with ScriptedApi([*answers, REGISTERED, OK, SHUTDOWN]) as api:
         handover = become_ready(api, **environ)
         assert handover.api.receive().status == 200
@@ -130,25 +138,23 @@ def test_an_api_that_cannot_be_reached_is_named(address: str) -> None:
 
 
 def test_an_api_that_hangs_up_is_unreachable() -> None:
-    with ScriptedApi([HANG_UP]) as api, pytest.raises(Unreachable, match="closed"):
+    with ScriptedApi([[HANG_UP]]) as api, pytest.raises(Unreachable, match="closed"):
         become_ready(api)
-
-
-CLOSE = (("Connection", "close"),)
 
 
 def test_a_platform_that_closes_after_each_answer_is_asked_on_a_new_connection(said: list[str]) -> None:
     async def one_more(handover: ready.Handover) -> Event:
-        events = EventStream(handover.api, "id-1", Watch())
+        events = EventStream(handover)
         got = [await events.next(), await events.next()]
         await events._disconnect()
         return got[-1]
 
+    close_it = "Connection: close"
     answers = [
-        Response(200, REGISTERED.body, headers=(*REGISTERED.headers, *CLOSE)),
-        Response(200, b'"OK"', headers=CLOSE),
-        Response(200, b'{"eventType":"INVOKE","requestId":"r"}', headers=CLOSE),
-        Response(200, SHUTDOWN.body, headers=CLOSE),
+        [*http(200, REGISTRATION, f"Lambda-Extension-Identifier: {IDENTIFIER}", close_it), HANG_UP],
+        [*http(200, '"OK"', close_it), HANG_UP],
+        [*http(200, '{"eventType":"INVOKE","requestId":"r"}', close_it), HANG_UP],
+        [*http(200, SHUTDOWN_EVENT, close_it), HANG_UP],
     ]
     with ScriptedApi(answers) as api:
         handover = become_ready(api)
@@ -159,7 +165,7 @@ def test_a_platform_that_closes_after_each_answer_is_asked_on_a_new_connection(s
 
 
 def test_a_subscription_without_an_answer_costs_only_telemetry() -> None:
-    with ScriptedApi([REGISTERED, HANG_UP, SHUTDOWN]) as api:
+    with ScriptedApi([REGISTERED, [HANG_UP], SHUTDOWN]) as api:
         handover = become_ready(api)
         assert handover.telemetry is None
         assert "got no answer" in handover.warnings[0]
@@ -203,7 +209,7 @@ def pending(api: ScriptedApi) -> RuntimeApi:
 
 
 def event_stream(api: ScriptedApi) -> EventStream:
-    return EventStream(pending(api), "id-1", Watch())
+    return EventStream(ready.Handover(pending(api), Registration("id-1", "f"), None))
 
 
 def test_the_pending_event_arrives_and_more_are_asked_for_on_the_same_connection() -> None:
@@ -218,8 +224,8 @@ def test_the_pending_event_arrives_and_more_are_asked_for_on_the_same_connection
         assert len(api.requests) == 2
 
 
-@pytest.mark.parametrize("trouble", [HANG_UP, Response(403, b"{}"), Response(500), Response(200, b"not an event")])
-def test_nothing_ends_the_wait_for_an_event(trouble: Response, said: list[str]) -> None:
+@pytest.mark.parametrize("trouble", [[HANG_UP], http(403, b"{}"), http(500), http(200, b"not an event")])
+def test_nothing_ends_the_wait_for_an_event(trouble: Answer, said: list[str]) -> None:
     async def one_event() -> Event:
         events = event_stream(api)
         got = await events.next()
@@ -232,9 +238,26 @@ def test_nothing_ends_the_wait_for_an_event(trouble: Response, said: list[str]) 
     assert "trying again" in said[0]
 
 
+@pytest.mark.parametrize("trouble", [b"", b"nonsense", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"])
+def test_when_the_guard_fails_us_it_must_start_us_again(trouble: bytes) -> None:
+    ours, guards = socket.socketpair()
+    handover = ready.Handover(RuntimeApi("127.0.0.1:9", ours), Registration("id-1", "f"), None, guarded=True)
+
+    async def one_event() -> None:
+        events = EventStream(handover)
+        try:
+            await events.next()
+        finally:
+            await events._disconnect()
+
+    guards.sendall(trouble)
+    guards.shutdown(socket.SHUT_WR)
+    with guards, pytest.raises((anyio.EndOfStream, ValueError)):
+        anyio.run(one_event)
+
+
 def test_the_last_line_of_defence_answers_until_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bare, "PAUSE_S", 0.01)
-    invoke = Response(200, b'{"eventType":"INVOKE","requestId":"r"}')
-    with ScriptedApi([invoke, invoke, HANG_UP, Response(500), invoke, SHUTDOWN]) as api:
+    with ScriptedApi([INVOKE, INVOKE, [HANG_UP], http(500), INVOKE, SHUTDOWN]) as api:
         bare.keep_alive(api.address, "id-1")
         assert len(api.requests) == 6

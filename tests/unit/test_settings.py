@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fliptop.settings.model import Settings, effective, load
+from fliptop.settings.fields import FIELDS, Settings, effective
+from fliptop.settings.load import load, quick
+from fliptop.settings.model import judge
+from fliptop.settings.sources import from_environment, from_yaml
 
-TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=30)
+TEXT = st.text(st.characters(blacklist_characters="\0"), max_size=30)
+WRITTEN = st.one_of(
+    TEXT,
+    st.sampled_from(["", "true", "No", "0", "1", "1.0", "3", " 9 ", "10", "2.5", "1e3", "nan", "-inf", "1_0", "info"]),
+    st.sampled_from(
+        ["a:b,c:d", "[]", "[1", "http://user:pass@host:1/", "datadoghq.eu", "Debug", '"', "\udcff", "x:\udcff"]
+    ),
+)
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(0, 10), st.floats(), WRITTEN)
+IN_YAML = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=2))
 
 
 @pytest.fixture
@@ -24,7 +39,7 @@ def test_defaults_without_any_source(task_root: Path) -> None:
     assert settings.logs_url == "https://http-intake.logs.datadoghq.com/api/v2/logs"
     assert settings.logs_wanted
     assert settings.logs_compression == 3
-    assert settings.api_key is None
+    assert settings.api_key == ""
 
 
 @pytest.mark.parametrize(
@@ -67,8 +82,7 @@ def test_a_bad_value_costs_its_field_alone_and_says_what_is_used(task_root: Path
 @pytest.mark.parametrize("key", ["12345678901234567890123456789012", "0123", "1.10"])
 def test_values_are_strings_until_their_field_says_otherwise(key: str) -> None:
     settings, complaints = load({"DD_API_KEY": f" {key}\n", "DD_VERSION": key, "LAMBDA_TASK_ROOT": "/nowhere"})
-    assert settings.api_key is not None
-    assert (settings.api_key.get_secret_value(), settings.version, complaints) == (key, key, [])
+    assert (settings.api_key, settings.version, complaints) == (key, key, [])
 
 
 def test_secrets_are_masked_wherever_they_are_printed() -> None:
@@ -128,9 +142,90 @@ def test_tags() -> None:
     assert settings.all_tags == {"env": "prod", "service": "shop", "team": "a", "cost": "b", "url": "http://x:1"}
 
 
-@given(st.dictionaries(st.sampled_from(sorted(Settings.model_fields)), TEXT, max_size=8))
+@given(st.dictionaries(st.sampled_from(sorted(FIELDS)), TEXT, max_size=8))
 def test_no_value_of_any_field_makes_it_raise(values: dict[str, str]) -> None:
     environ = {f"DD_{field.upper()}": value for field, value in values.items()}
     settings, complaints = load({**environ, "LAMBDA_TASK_ROOT": "/nowhere"})
     assert isinstance(settings, Settings)
     assert all(text.startswith("DD_") and "is used instead" in text for text in complaints)
+
+
+ENVIRONS = st.dictionaries(
+    st.builds("".join, st.tuples(st.sampled_from(["DD_", "DATADOG_", "dd_"]), st.sampled_from(sorted(FIELDS)))),
+    WRITTEN,
+    max_size=2,
+)
+DOCUMENTS = st.dictionaries(st.sampled_from(sorted(field.path for field in FIELDS.values())), IN_YAML, max_size=2)
+
+
+@hypothesis.settings(max_examples=500, deadline=None)
+@given(ENVIRONS, DOCUMENTS)
+def test_the_quick_reader_answers_what_the_model_would_and_whenever_it_may(
+    environ: dict[str, str], document: dict[str, object]
+) -> None:
+    """It answers if and only if the model has nothing to complain of, and then gives the same settings."""
+    candidates = [
+        *from_environment(environ, FIELDS),
+        *from_yaml(nested(document), {n: f.path for n, f in FIELDS.items()}),
+    ]
+    answer = quick(candidates)
+    judged, complaints = judge(candidates)
+    assert (answer is not None) == (complaints == [])
+    if answer is not None:
+        assert values_of(answer) == values_of(judged)
+
+
+@pytest.mark.parametrize("number", ["", "0", "-1", "nan", "inf", "soon", "1e999"])
+def test_a_timeout_that_is_none_is_refused(number: str) -> None:
+    settings, complaints = load({"DD_FLUSH_TIMEOUT": number or '""', "LAMBDA_TASK_ROOT": "/nowhere"})
+    assert settings.flush_timeout == 30
+    assert "expected a number of seconds greater than 0; the default is used instead" in complaints[0]
+
+
+@pytest.mark.parametrize("written", ["0", "10", "2.5", "true", "high", "nan"])
+def test_a_compression_level_that_is_none_is_refused(written: str) -> None:
+    settings, complaints = load({"DD_COMPRESSION_LEVEL": written, "LAMBDA_TASK_ROOT": "/nowhere"})
+    assert settings.logs_compression == 3
+    assert "expected a whole number from 1 to 9" in complaints[0]
+
+
+def test_numbers_may_be_written_as_yaml_and_as_text(task_root: Path) -> None:
+    (task_root / "datadog.yaml").write_text("flush_timeout: 2.5\nlogs_config:\n  compression_level: 7\n")
+    settings, complaints = load({"LAMBDA_TASK_ROOT": str(task_root), "DD_COMPRESSION_LEVEL": "5"})
+    assert (settings.flush_timeout, settings.logs_compression, settings.compression_level) == (2.5, 7, 5)
+    assert complaints == []
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(AttributeError, match="site: settings do not change"):
+        Settings().site = "example.com"
+
+
+@pytest.mark.parametrize(("extra", "judged"), [({}, False), ({"DD_SITE": "not a site"}, True)])
+def test_pydantic_is_imported_only_when_a_value_is_in_doubt(extra: dict[str, str], judged: bool) -> None:
+    """In an interpreter of its own, because this one has it already."""
+    environ = {"DD_TAGS": "a:b", "DD_FLUSH_TIMEOUT": "3", "LAMBDA_TASK_ROOT": "/nowhere", **extra}
+    program = (
+        "import sys; from fliptop.settings.load import load; "
+        f"load({environ!r}); print({{'pydantic', 'pydantic_settings'}} & sys.modules.keys() != set())"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(judged)
+
+
+def values_of(settings: Settings) -> dict[str, object]:
+    return {name: getattr(settings, name) for name in FIELDS}
+
+
+def nested(flat: dict[str, object]) -> dict[str, object]:
+    """`{"a.b": 1}` as `{"a": {"b": 1}}`."""
+    document: dict[str, object] = {}
+    for path, value in flat.items():
+        top, _, below = path.partition(".")
+        if below:
+            inner = document.setdefault(top, {})
+            assert isinstance(inner, dict)
+            inner[below] = value
+        else:
+            document[top] = value
+    return document

@@ -1,4 +1,4 @@
-"""The API key: written in the configuration, or fetched once from where it is kept.
+"""The API key, fetched once from where it is kept. Loaded only where the configuration names such a place.
 
 The strongest source that gives a key wins; unlike in Datadog's extension a weaker one is asked when a stronger one
 fails, and a failure is not for ever: after a pause the next flush asks again.
@@ -10,43 +10,40 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx
-
 from fliptop import report
 from fliptop.aws.secrets import NoKey, Source
 from fliptop.aws.sigv4 import Call, Credentials, signed_headers
 from fliptop.clock import Clock
+from fliptop.intake.connect import Connector
+from fliptop.intake.lean import httpx
+from fliptop.intake.tls import TlsOptions
 from fliptop.settings.values import api_key as clean
 
 PAUSE_S: Final = 30.0
 TIMEOUT_S: Final = 5.0
 
 
-class ApiKey:
-    """`configured` False: there is no key and no place to ask. `written` is the plain key, empty if there is none."""
+class KeptKey:
+    """A key in the first of `sources` that gives one. `written` is the plain key to use if none does, or empty."""
 
     def __init__(self, written: str, sources: tuple[Source, ...], environ: Mapping[str, str], clock: Clock) -> None:
         self._written = written
         self._sources = sources
         self._environ = environ
         self._clock = clock
-        self._found: str | None = None if sources else written or None
+        self._connector = Connector(TIMEOUT_S, TlsOptions())
+        self._found: str | None = None
         self._ask_again_at = 0.0
-
-    @property
-    def configured(self) -> bool:
-        """True when there is a key, or a place where one may be."""
-        return bool(self._written or self._sources)
 
     async def get(self) -> str | None:
         """The key; None while it cannot be had. Asks AWS the first time, and again when a pause is over."""
-        if self._found is None and self._sources and self._clock.wall() >= self._ask_again_at:
+        if self._found is None and self._clock.wall() >= self._ask_again_at:
             self._found = await self._ask()
             self._ask_again_at = self._clock.wall() + PAUSE_S
         return self._found
 
     async def _ask(self) -> str | None:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with self._connector.client(_endpoint(self._sources[0].calls[0], self._environ)) as client:
             for source in self._sources:
                 try:
                     return clean(await self._ask_source(client, source))

@@ -4,24 +4,21 @@ No I/O. Source: extension-behaviour, 10.5. Unlike there, an answer that is not w
 what AWS said, and KMS's encryption context is spelled as its API spells it.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fliptop.aws.sigv4 import Call
+from fliptop.intake.api_key import KeyPlaces
 
 
 class NoKey(Exception):
     """The source did not give a key. The message says which source, and what AWS said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One place to ask. `calls` are tried in order; `read` takes the key out of an answer or raises `NoKey`."""
 
     name: str
@@ -29,17 +26,15 @@ class Source:
     read: Callable[[Mapping[str, Any]], str]
 
 
-def sources(
-    *, kms_ciphertext: str, secret_arn: str, parameter: str, region: str, function_name: str
-) -> tuple[Source, ...]:
-    """The sources that are configured (not empty), strongest first."""
+def sources(places: KeyPlaces, *, region: str, function_name: str) -> tuple[Source, ...]:
+    """The sources for the places that are configured, strongest first."""
     found: list[Source] = []
-    if kms_ciphertext:
-        found.append(_kms(kms_ciphertext, region, function_name))
-    if secret_arn:
-        found.append(_secret(secret_arn, region))
-    if parameter:
-        found.append(_parameter(parameter, region))
+    if places.kms_ciphertext:
+        found.append(_kms(places.kms_ciphertext, region, function_name))
+    if places.secret_arn:
+        found.append(_secret(places.secret_arn, region))
+    if places.parameter:
+        found.append(_parameter(places.parameter, region))
     return tuple(found)
 
 

@@ -6,16 +6,15 @@ replaced rather than trusted.
 
 from __future__ import annotations
 
-import ssl
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
-import httpx
 
 from fliptop import __version__, report
-from fliptop.aws.api_key import ApiKey
 from fliptop.clock import Clock
+from fliptop.intake.api_key import ApiKey
+from fliptop.intake.connect import Connector
+from fliptop.intake.lean import httpx
 from fliptop.outbox.payload import Payload
 from fliptop.outbox.verdict import Answer
 
@@ -25,28 +24,15 @@ MAX_RESPONSE_BYTES: Final = 64 * 1024
 DRAIN_S: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """How to reach the intake. `timeout_s` bounds each phase of a request; `proxy` is a URL or None; `ca_file` adds a
-    PEM bundle to the default roots; `verify` False accepts any certificate.
-    """
-
-    timeout_s: float
-    proxy: str | None = None
-    ca_file: str = ""
-    verify: bool = True
-
-
 class IntakeClient:
     """Sends payloads. Never raises for anything that the intake or the network does: that is an `Answer`."""
 
-    def __init__(self, options: ClientOptions, api_key: ApiKey, clock: Clock) -> None:
-        self._options = options
+    def __init__(self, connector: Connector, api_key: ApiKey, clock: Clock) -> None:
+        self._connector = connector
         self._api_key = api_key
         self._clock = clock
         self._client: httpx.AsyncClient | None = None
         self._used_at = 0.0
-        self._tls: ssl.SSLContext | None = None
 
     async def send(self, payload: Payload) -> Answer:
         """Send `payload` once and say how the intake answered. Without a key nothing is sent."""
@@ -72,7 +58,7 @@ class IntakeClient:
     def prepare(self, url: str) -> None:
         """Do what takes CPU and no network before the first `send` to `url`, while nobody waits for it."""
         try:
-            self._client, self._used_at = self._connect(url), self._clock.wall()
+            self._client, self._used_at = self._connector.client(url), self._clock.wall()
         except Exception as problem:  # noqa: BLE001 -- each `send` meets it again, and says so in its answer
             report.error(f"{url} cannot be spoken to ({problem}): logs are kept until that changes, or dropped at last")
 
@@ -86,25 +72,9 @@ class IntakeClient:
         if self._client is not None and abs(self._clock.wall() - self._used_at) > IDLE_LIMIT_S:
             await self.aclose()
         if self._client is None:
-            self._client = self._connect(url)
+            self._client = self._connector.client(url)
             self._used_at = self._clock.wall()
         return self._client
-
-    def _connect(self, url: str) -> httpx.AsyncClient:
-        # Reading the roots takes tens of milliseconds: only where there is something to verify, and once.
-        verify: ssl.SSLContext | bool = False
-        if url.startswith("https://") or self._options.proxy:
-            verify = self._tls = self._tls or self._context()
-        return httpx.AsyncClient(verify=verify, timeout=self._options.timeout_s, proxy=self._options.proxy)
-
-    def _context(self) -> ssl.SSLContext:
-        context = httpx.create_ssl_context(verify=self._options.verify)
-        if self._options.ca_file:
-            try:
-                context.load_verify_locations(self._options.ca_file)
-            except OSError as problem:
-                raise ValueError(f"DD_TLS_CERT_FILE={self._options.ca_file}: {problem}") from problem
-        return context
 
 
 async def _read_and_forget(response: httpx.Response) -> None:

@@ -10,10 +10,9 @@ from anyio.abc import SocketStream
 
 from fliptop import report
 from fliptop.http1 import ClientSide, ProtocolError, Response
-from fliptop.lifecycle.standin import Watch
 from fliptop.platform import extensions_api
-from fliptop.platform.api import RuntimeApi
 from fliptop.platform.extensions_api import Event, Refused
+from fliptop.platform.ready import Handover
 
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 2.0
@@ -21,33 +20,32 @@ _CONNECTION_LOST = (OSError, ProtocolError, anyio.EndOfStream, anyio.BrokenResou
 
 
 class EventStream:
-    """Events, in order. Goes on where `watch` left off: with an event that waits to be served, or with the request that
-    is pending on the connection of `api`.
+    """Events, in order, from the connection that was handed over. If it is the platform's, the first request is pending
+    on it, and it is made again when it is lost. If it is the guard's, its loss is our end.
     """
 
-    def __init__(self, api: RuntimeApi, identifier: str, watch: Watch) -> None:
-        self._address = api.address
-        self._identifier = identifier
-        self._unserved = watch.event
-        self._pending = watch.intact and watch.event is None
-        self._handed_over: socket.socket | None = api.socket if watch.intact else None
-        self._protocol = api.protocol
+    def __init__(self, handover: Handover) -> None:
+        self._address = handover.api.address
+        self._identifier = handover.registration.identifier
+        self._guarded = handover.guarded
+        self._pending = not handover.guarded
+        self._handed_over: socket.socket | None = handover.api.socket
+        self._protocol = handover.api.protocol
         self._stream: SocketStream | None = None
 
     async def next(self) -> Event:
         """Ask for the next event, unless that has been done, and wait for it. Nothing but cancellation ends it early.
 
-        A lost connection is made again; a refusal, which only a defect of ours or of the platform explains, is
-        reported once and the question repeated.
+        Unguarded, a lost connection is made again; a refusal, which only a defect of ours or of the platform explains,
+        is reported once and the question repeated.
         """
-        if self._unserved is not None:
-            unserved, self._unserved = self._unserved, None
-            return unserved
         pause, told = FIRST_PAUSE_S, False
         while True:
             try:
                 return extensions_api.event(await self._exchange())
             except (*_CONNECTION_LOST, Refused, ValueError) as problem:
+                if self._guarded:
+                    raise
                 if not told:
                     report.error(f"waiting for the next event failed ({_words(problem)}): trying again")
                     told = True

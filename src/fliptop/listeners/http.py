@@ -1,12 +1,9 @@
 """HTTP endpoints for what runs beside us. A listener only accepts: it answers as soon as the bytes are queued."""
 
-from __future__ import annotations
-
 import math
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 from anyio.abc import SocketListener, SocketStream
@@ -19,8 +16,7 @@ READ_BYTES: Final = 65536
 ACCEPT_PAUSE_S: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Ceilings of one listener: open connections, bytes of one request's body (together they bound the memory that
     clients can make us hold), and seconds for a connection's first request, which a client that only holds the place of
     others never sends.

@@ -1,9 +1,6 @@
 """A Datadog log entry, in the shape that Datadog's own extension sends: the text lives inside a `message` object."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -13,8 +10,7 @@ MAX_TEXT_BYTES: Final = 900_000
 CUT_MARK: Final = "...TRUNCATED..."
 
 
-@dataclass(slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """One log line on its way: what it says (`shorten`ed), how bad it is, when, and for which request (None: not known
     yet).
     """
@@ -26,8 +22,7 @@ class LogEntry:
     tags: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LogSource:
+class LogSource(NamedTuple):
     """What all entries of this function have in common. `tags` is `key:value,…`."""
 
     arn: str

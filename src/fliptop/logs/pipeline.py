@@ -4,13 +4,10 @@ A record that has no request id of its own belongs to the invocation that is run
 after END) there is none: such an orphan waits for the next record that names a request and takes its id.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fliptop.clock import Clock
 from fliptop.compression import zstd
@@ -28,8 +25,7 @@ MAX_ORPHANS: Final = 2000
 MAX_ORPHAN_SIZE: Final = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class LogOptions:
+class LogOptions(NamedTuple):
     """What the user chose. `url` is complete; `compression_level` is zstd's, None for no compression."""
 
     enabled: bool
@@ -94,9 +90,7 @@ class LogPipeline:
 
     def _release_orphans(self, request_id: str | None) -> None:
         while self._orphans:
-            orphan = self._next_orphan()
-            orphan.request_id = request_id
-            self._add(orphan)
+            self._add(self._next_orphan()._replace(request_id=request_id))
 
     def _next_orphan(self) -> LogEntry:
         orphan = self._orphans.popleft()

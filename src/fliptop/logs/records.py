@@ -1,10 +1,7 @@
 """From a telemetry record to the text, level and request id of a log entry. Source: extension-behaviour, 6.2 to 6.4."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -24,8 +21,7 @@ STATUS: Final = {
 }
 
 
-@dataclass(slots=True)
-class Line:
+class Line(NamedTuple):
     """What a record says as a log line. `request_id` is None when the record does not name one itself."""
 
     text: str

@@ -3,18 +3,14 @@
 Source: extension-behaviour, 1.3 and 6.5. Applied in the order they are listed, to the text, for every kind of record.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Kind = Literal["exclude_at_match", "include_at_match", "mask_sequences"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule, its pattern compiled. `replacement` is Python's spelling of what masks a match."""
 
     kind: Kind

@@ -1,12 +1,9 @@
 """A sealed payload: encoded, compressed and numbered once. Every attempt to send it sends the same bytes."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """What goes to the intake in one request.
 
     `number` tells payloads of one environment apart; `items` is how many the ledger settles when its fate is known;

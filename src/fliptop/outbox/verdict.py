@@ -2,16 +2,12 @@
 400, 401, 403 and 413 are final; 408, 429 and 5xx may be tried again.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Fate = Literal["delivered", "retry", "dropped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One attempt's outcome. `status` is None when no answer came; `problem` then says what happened instead.
 
     `retry_after_s` is what the intake asked for, in seconds.

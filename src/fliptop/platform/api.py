@@ -29,7 +29,8 @@ class RuntimeApi:
     def _use(self, connection: socket.socket) -> None:
         # Waiting for an event has no limit: the environment may be frozen for hours in the middle of it.
         connection.settimeout(None)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if connection.family == socket.AF_INET:  # the guard's is a local one
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket, self.protocol = connection, ClientSide(self.address)
 
     def reopen(self) -> None:

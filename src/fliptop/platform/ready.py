@@ -15,7 +15,7 @@ import socket
 import stat
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
@@ -35,14 +35,18 @@ FIRST_INHERITED: Final = 3
 class Handover:
     """All that a ready extension holds: what stage one leaves and the event loop goes on with.
 
-    `api` has `/event/next` pending. `telemetry` is the listening socket, None when its port was taken or the platform
-    has no telemetry. `warnings` are sentences to log once settings (and with them the log level) are known.
+    `api` has `/event/next` pending, unless `guarded`: then it leads to the guard, which speaks with the platform for us
+    and has asked for nothing in our name. `telemetry` is the listening socket, None when its port was taken or the
+    platform has no telemetry. `books` is the descriptor of the memory that the guard shares (`outbox.books`).
+    `warnings` are sentences to log once settings (and with them the log level) are known.
     """
 
     api: RuntimeApi
     registration: Registration
     telemetry: socket.socket | None
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    guarded: bool = False
+    books: int | None = None
 
 
 def adopt(environ: MutableMapping[str, str]) -> Handover | None:
@@ -59,27 +63,41 @@ def adopt(environ: MutableMapping[str, str]) -> Handover | None:
     named = names.split(":")
     if pid != str(os.getpid()) or count != str(len(named)) or not identifier:
         return None
-    sockets = {name: inherited for number, name in enumerate(named) if (inherited := _inherited(number))}
-    pending = sockets.pop("next", None)
-    telemetry = sockets.pop("telemetry", None) if pending else None
+    numbers = {name: FIRST_INHERITED + place for place, name in enumerate(named)}
+    books = _open_file(numbers.pop("books", None))
+    sockets = {name: inherited for name, number in numbers.items() if (inherited := _open_socket(number))}
+    guard = sockets.pop("guard", None)
+    connection = guard or sockets.pop("next", None)
+    telemetry = sockets.pop("telemetry", None) if connection else None
     for unserved in sockets.values():
         unserved.close()
-    if pending is None:
+    if connection is None:
         return None
-    api = RuntimeApi(_address(environ), pending)
-    api.expect(extensions_api.next_event(identifier))
-    return Handover(api, extensions_api.registered(identifier, os.fsencode(body)), telemetry)
+    api = RuntimeApi(_address(environ), connection)
+    if guard is None:
+        api.expect(extensions_api.next_event(identifier))
+    registration = extensions_api.registered(identifier, os.fsencode(body))
+    return Handover(api, registration, telemetry, guarded=guard is not None, books=books)
 
 
-def _inherited(number: int) -> socket.socket | None:
-    descriptor = FIRST_INHERITED + number
+def _open_file(number: int | None) -> int | None:
     try:
-        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        if number is None or not stat.S_ISREG(os.fstat(number).st_mode):
             return None
     except OSError:
         return None
-    os.set_inheritable(descriptor, False)
-    return socket.socket(fileno=descriptor)
+    os.set_inheritable(number, False)
+    return number
+
+
+def _open_socket(number: int) -> socket.socket | None:
+    try:
+        if not stat.S_ISSOCK(os.fstat(number).st_mode):
+            return None
+    except OSError:
+        return None
+    os.set_inheritable(number, False)
+    return socket.socket(fileno=number)
 
 
 def become_ready(environ: Mapping[str, str], name: str, first: Callable[[], None] | None = None) -> Handover:

@@ -1,1 +1,1 @@
-"""One model, its sources, and the rules that send a configuration to legacy."""
+"""One declaration of the settings, its sources, two readers, and the rules that send a configuration to legacy."""

@@ -1,7 +1,7 @@
 """What the launcher left open: a `datadog.yaml` that its scanner does not understand, settled with a real parser.
 
-Happens before anything is registered, so that the legacy extension can still take this process over. The launcher does
-the rest, as if its scan had found the reasons: the line, the counter, and what to do when there is no legacy.
+Happens before anything is registered, so that the launcher can take this process over again and do the rest, as if its
+scan had found what was found here: fall back, with the line and the counter, or become ready and guard us.
 """
 
 from __future__ import annotations
@@ -19,19 +19,15 @@ OURS = frozenset({"FLIPTOP_SCAN", "FLIPTOP_UNSURE", "FLIPTOP_LAYER", "FLIPTOP_NA
 
 
 def settle(environ: Mapping[str, str]) -> None:
-    """Give this process back to the launcher if the configuration needs legacy; return if it does not."""
+    """Give this process back to the launcher, with the reasons for legacy that there are. Returns if it cannot be."""
     reasons = _reasons(environ)
-    if not reasons:
-        return
     launcher = Path(environ.get("FLIPTOP_LAYER", "/opt")) / "extensions" / environ.get("FLIPTOP_NAME", "datadog-agent")
     untouched = {key: value for key, value in environ.items() if key not in OURS}
     try:
         os.execve(launcher, [str(launcher), "--settled", *reasons], untouched)  # noqa: S606 -- see above
     except OSError as problem:
-        report.error(
-            f"datadog.yaml needs the legacy extension ({', '.join(reasons)}), but {launcher} cannot be executed "
-            f"({problem.strerror}): running the new extension instead"
-        )
+        needs = f"datadog.yaml needs the legacy extension ({', '.join(reasons)}), but " if reasons else ""
+        report.error(f"{needs}{launcher} cannot be executed ({problem.strerror}): running the new extension without it")
 
 
 def _reasons(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -5,18 +5,14 @@ Source of the rules: extension-behaviour, 1.1. Unlike there, an environment valu
 otherwise, so a key of digits stays a key and `1.10` stays `1.10`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 PREFIXES: Final = ("DD_", "DATADOG_")
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A value that some source offers for `field`; `name` is what the user calls it (`DD_SITE`, `logs_config.…`)."""
 
     field: str

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import Any, Final
+
+LOG_LEVELS: Final = ("error", "warn", "info", "debug", "trace")
+# Beyond this zstd takes seconds for what the invocation has milliseconds for, and saves next to nothing.
+HIGHEST_COMPRESSION: Final = 9
 
 
 def boolean(value: Any) -> bool:
@@ -22,14 +27,50 @@ def text(value: Any) -> str:
     """A scalar as it was written. YAML numbers are taken for what they look like."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("expected text")
+    return _encodable(str(value).strip())
+
+
+def _encodable(written: str) -> str:
     # Bytes that are no UTF-8 arrive as lone surrogates, which nothing beyond this point could encode.
-    return str(value).strip().encode("utf-8", "replace").decode()
+    return written.encode("utf-8", "replace").decode()
+
+
+def log_level(value: Any) -> str:
+    """One of `LOG_LEVELS`, in any case."""
+    level = text(value).lower()
+    if level not in LOG_LEVELS:
+        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}")
+    return level
+
+
+def seconds(value: Any) -> float:
+    """A number greater than 0, as text or as YAML's own."""
+    duration = _number(value)
+    if not 0 < duration < math.inf:
+        raise ValueError("expected a number of seconds greater than 0")
+    return duration
+
+
+def compression_level(value: Any) -> int:
+    """A zstd level from 1 to `HIGHEST_COMPRESSION`, as text or as YAML's own number."""
+    level = _number(value)
+    if not (1 <= level <= HIGHEST_COMPRESSION and level == int(level)):
+        raise ValueError(f"expected a whole number from 1 to {HIGHEST_COMPRESSION}")
+    return int(level)
+
+
+def _number(value: Any) -> float:
+    """What `value` says as a number; not a number (which compares with nothing) for everything else."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
 
 
 def tags(value: Any) -> dict[str, str]:
     """`k:v,k:v` (commas or spaces), or a list of `k:v`. A piece without a key or a value is left out."""
     pieces = value if isinstance(value, list) else text(value).replace(",", " ").split()
-    pairs = (str(piece).partition(":") for piece in pieces)
+    pairs = (_encodable(str(piece)).partition(":") for piece in pieces)
     return {key.strip(): found.strip() for key, _, found in pairs if key.strip() and found.strip()}
 
 

@@ -31,10 +31,24 @@ def chunked(body: bytes, *headers: str, status: int = 200) -> bytes:
     return f"{head}\r\n\r\n".encode() + chunks + b"0\r\nTrailer: x\r\n\r\n"
 
 
+OK = http(200, '"OK"')
 IDENTIFIER = "5f1d2c3b-0a9e-4d8f-b7c6-1a2b3c4d5e6f"
 REGISTRATION = json.dumps({"functionName": "f", "functionVersion": "1", "accountId": "111122223333"})
 REGISTERED = http(200, REGISTRATION, f"Lambda-Extension-Identifier: {IDENTIFIER}")
-SUBSCRIBED = http(200, '"OK"')
+SUBSCRIBED = OK
+
+
+def invoke(seconds: float, request_id: str = "r", **more: object) -> Callable[[], bytes]:
+    """An INVOKE whose deadline is so far away when it is sent."""
+
+    def made() -> bytes:
+        deadline_ms = round((time.time() + seconds) * 1000)
+        event = {"eventType": "INVOKE", "deadlineMs": deadline_ms, "requestId": request_id, **more}
+        return b"".join(http(200, json.dumps(event)))
+
+    return made
+
+
 INVOKE = http(200, '{"eventType":"INVOKE","deadlineMs":1,"requestId":"r","tracing":{"value":"\\"eventType\\":"}}')
 SHUTDOWN_EVENT = b'{"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": 0}'
 SHUTDOWN = http(200, SHUTDOWN_EVENT)
@@ -74,6 +88,8 @@ class ScriptedApi:
         self.port = self._listening.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self._connections: list[socket.socket] = []
+        self._serving: list[threading.Thread] = []
+        self._one_at_a_time = threading.Lock()
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
         return self
@@ -86,7 +102,8 @@ class ScriptedApi:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
-        self._accepting.join(5)
+        for thread in (self._accepting, *self._serving):
+            thread.join(5)
         for connection in self._connections:
             connection.close()
 
@@ -102,36 +119,45 @@ class ScriptedApi:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connections.append(connection)
-            try:
-                self._serve(connection)
-            except OSError:
-                continue
+            number = len(self._connections)
+            thread = threading.Thread(target=self._serve, args=(connection, number), daemon=True)
+            thread.start()
+            self._serving.append(thread)
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, number: int) -> None:
+        try:
+            self._converse(connection, number)
+        except OSError:
+            return
+
+    def _converse(self, connection: socket.socket, number: int) -> None:
         received = b""
         while True:
-            while (request := self._request(received)) is None:
+            while (request := _request(received, number)) is None:
                 data = connection.recv(65536)
                 if not data:
                     return
                 received += data
             received = b""  # one request at a time is what a client of this API sends
-            self.requests.append(request)
-            for step in self._remaining.pop(0) if self._remaining else ():
+            with self._one_at_a_time:
+                self.requests.append(request)
+                answer = self._remaining.pop(0) if self._remaining else ()
+            for step in answer:
                 if step is HANG_UP:
                     connection.shutdown(socket.SHUT_RDWR)
                     return
                 _take(step, connection)
 
-    def _request(self, received: bytes) -> Seen | None:
-        head, end, body = received.partition(b"\r\n\r\n")
-        if not end:
-            return None
-        line, *fields = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (item.partition(":") for item in fields)}
-        if len(body) < int(headers.get("content-length", "0")):
-            return None
-        return Seen(time.monotonic_ns(), len(self._connections), line, headers, body)
+
+def _request(received: bytes, connection: int) -> Seen | None:
+    head, end, body = received.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    line, *fields = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (item.partition(":") for item in fields)}
+    if len(body) < int(headers.get("content-length", "0")):
+        return None
+    return Seen(time.monotonic_ns(), connection, line, headers, body)
 
 
 def _take(step: Step, connection: socket.socket) -> None:
@@ -140,4 +166,6 @@ def _take(step: Step, connection: socket.socket) -> None:
     elif isinstance(step, float):
         time.sleep(step)
     elif callable(step):
-        step()
+        made = step()
+        if isinstance(made, bytes):
+            connection.sendall(made)
