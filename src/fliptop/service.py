@@ -1,7 +1,8 @@
 """The extension at work: one event loop, a few tasks, and the way of a record from socket to intake.
 
-listener ─► inbox ─► reader ─┬─► logs pipeline ─► outbox ─► intake
-                             └─► milestones ─► lifecycle ── when and how long ──┘
+telemetry listener ─► inbox ─► reader ─┬─► logs pipeline ───┬─► outbox ─► intake
+                                       └─► milestones ─► lifecycle ── when and how long ──┘
+DogStatsD listener ─────────────────────► metrics pipeline ─┘
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from fliptop import report
 from fliptop.clock import Clock
@@ -24,13 +26,15 @@ from fliptop.lifecycle.deadline import invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.loop import Lifecycle
 from fliptop.lifecycle.milestones import Milestones
+from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDListener, DogStatsDOptions
 from fliptop.listeners.http import serve as serve_http
 from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
 from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.logs.rules import Rule, compile_rule
+from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
+from fliptop.metrics.points import HistogramOptions
 from fliptop.outbox.books import Books
-from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.phases import Phases
@@ -54,8 +58,11 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     ledger, inbox, milestones = Ledger(books), Inbox(), Milestones()
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
-    breaker = Breaker(clock)
-    flusher = TelemetryFlusher(logs, Outbox(ledger, breaker), _client(settings, identity, environ, clock), breaker)
+    metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock)
+    dogstatsd = _dogstatsd(handover, settings, metrics, ledger)
+    client = _client(settings, identity, environ, clock)
+    collect = dogstatsd.drain if dogstatsd else anyio.lowlevel.checkpoint
+    flusher = TelemetryFlusher([logs, metrics], Outbox(ledger, clock), client, collect)
     reader = TelemetryReader(inbox, logs, milestones, identity, ledger)
     margin_s = invoke_margin(memory_mb(environ))
     lifecycle = Lifecycle(clock, identity, milestones, margin_s, telemetry=handover.telemetry is not None)
@@ -64,6 +71,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
             handler = telemetry_handler(inbox)
             tasks.start_soon(supervise, "telemetry listener", lambda: serve_http(listening.dup(), handler))
         tasks.start_soon(supervise, "telemetry reader", reader.run)
+        if dogstatsd is not None:
+            tasks.start_soon(supervise, "DogStatsD listener", dogstatsd.run)
         tasks.start_soon(_beat, books)
         gc.freeze()  # what has been loaded is no garbage: see `__main__`
         gc.enable()
@@ -117,6 +126,30 @@ def _log_options(settings: Settings) -> LogOptions:
     return LogOptions(
         settings.logs_wanted, settings.service.lower(), settings.logs_url, settings.logs_compression, tuple(rules)
     )
+
+
+def _metric_options(settings: Settings) -> MetricOptions:
+    return MetricOptions(
+        settings.metrics_url,
+        settings.metrics_compression,
+        settings.statsd_metric_namespace,
+        frozenset(settings.lambda_customer_metrics_exclude_tags),
+        HistogramOptions(settings.histogram_aggregates, settings.histogram_percentiles),
+    )
+
+
+def _dogstatsd(
+    handover: Handover, settings: Settings, metrics: MetricPipeline, ledger: Ledger
+) -> DogStatsDListener | None:
+    if handover.dogstatsd is None:
+        return None
+    defaults = DogStatsDOptions()
+    options = DogStatsDOptions(
+        settings.dogstatsd_so_rcvbuf,
+        min(settings.dogstatsd_buffer_size or defaults.datagram_bytes, LONGEST_DATAGRAM),
+        settings.dogstatsd_queue_size or defaults.queue,
+    )
+    return DogStatsDListener(handover.dogstatsd, metrics.take, ledger, options)
 
 
 def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:

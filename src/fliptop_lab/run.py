@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from fliptop_lab.functions import Prepared
-from fliptop_lab.intake import Intake, LogEntry, Series
+from fliptop_lab.intake import Intake, LogEntry, Series, Sketch
 from fliptop_lab.lambda_ import ExecutionEnvironment, Function, InitResult, Invocation, Platform, Record
 from fliptop_lab.staging import PROJECT, Ingredients, staged, task_root_with
 
@@ -52,6 +52,7 @@ class Outcome:
     records: list[Record]
     logs: list[LogEntry]
     series: list[Series]
+    sketches: list[Sketch]
     counts: dict[str, int]
     refused: int
     duplicates: int
@@ -124,7 +125,8 @@ def _outcome(plan: Plan, done: list[Invocation], environment: ExecutionEnvironme
         invocations=done,
         records=environment.records,
         logs=list(intake.received.logs),
-        series=[item for item in intake.received.series if isinstance(item, Series)],
+        series=list(intake.received.series),
+        sketches=list(intake.received.sketches),
         counts={signal: count for signal, count in intake.store.counts.items() if count},
         refused=intake.store.refused,
         duplicates=intake.duplicates,

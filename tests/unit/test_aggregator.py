@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fliptop.metrics.aggregator import BUCKET_S, Aggregated, Aggregator, Limits
+from fliptop.metrics.aggregator import BUCKET_S, MOST_AHEAD_S, Aggregated, Aggregator, Limits
 from fliptop.metrics.dogstatsd import DogStatsD
 from fliptop.metrics.points import PENDING, Distribution, Histogram, HistogramOptions
 from fliptop.metrics.samples import Context, Metric, Sample
@@ -248,3 +248,37 @@ def test_a_sample_of_several_values_is_taken_whole_or_not_at_all(clock: MovedClo
     assert aggregator.add(Sample(Metric(Context("a", "d")), [1.0, 2.0])) == "contexts_full"
     assert aggregator.samples == 0
     assert aggregator.flush() == []
+
+
+def test_no_two_flushes_say_something_about_the_same_second(bucketing: Bucketing, clock: MovedClock) -> None:
+    seen: dict[int, float] = {}
+    for _ in range(40):
+        clock.advance(0.2)
+        bucketing.add("a:1|c")
+        for (_, time), value in bucketing.flush().items():
+            assert time not in seen
+            assert time <= clock.now + MOST_AHEAD_S + 1
+            seen[time] = value
+    waited = bucketing.aggregator.samples
+    assert len(bucketing.aggregator.flush(last=True)) == bool(waited)
+    assert sum(seen.values()) + waited == 40, "what waited has gone too"
+
+
+def test_what_would_run_too_far_ahead_waits_and_distributions_never_do(bucketing: Bucketing, clock: MovedClock) -> None:
+    for _ in range(30):
+        bucketing.add("a:1|c")
+        bucketing.flush()
+    bucketing.add("a:1|c", "d:1|d")
+    assert [item.context.name for item in bucketing.aggregator.flush()] == ["d"]
+    waiting = bucketing.aggregator.samples
+    assert waiting > 1
+    clock.advance(5)
+    assert sum(bucketing.flush().values()) == waiting
+
+
+def test_a_clock_that_is_put_back_makes_nothing_wait(bucketing: Bucketing, clock: MovedClock) -> None:
+    bucketing.add("a:1|c")
+    bucketing.flush()
+    clock.advance(-3600)
+    bucketing.add("a:1|c")
+    assert len(bucketing.flush()) == 1

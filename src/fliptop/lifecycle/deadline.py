@@ -18,8 +18,6 @@ LONGEST_FLUSH_S: Final = 5.0
 # After a failure, a short attempt tells whether the intake is back; each further one may take twice as long, because a
 # slow intake is not a dead one.
 FIRST_PROBE_S: Final = 1.0
-# An attempt that gets less time than this says nothing about the intake, and is not made.
-SHORTEST_FLUSH_S: Final = 0.1
 
 
 def invoke_margin(memory_mb: float) -> float:

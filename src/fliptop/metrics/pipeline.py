@@ -96,10 +96,10 @@ class MetricPipeline:
         report.debug(f"a DogStatsD line was refused ({reason}): {item!r:.200}")
 
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
-        """Everything that waits, as payloads: series first. The bucket of this moment goes too, `last` or not: what the
-        function counted in an invocation is to be seen when that has ended, not ten seconds into a freeze.
+        """Everything that waits, as payloads: series first. The bucket of this moment goes too: what the function
+        counted in an invocation is to be seen when that has ended, not ten seconds into a freeze.
         """
-        for item in self._aggregator.flush():
+        for item in self._aggregator.flush(last=last):
             (self._sketches if isinstance(item.point, Distribution) else self._series).put(item)
         encoder = Encoder(self._tags(), self._options.excluded_tags, self._options.histograms)
         for url, queue in self._queues.items():
@@ -113,6 +113,6 @@ class MetricPipeline:
     def give_up(self, reason: str) -> None:
         """Drop everything that waits, without the work of sealing it."""
         self._ledger.drop(SIGNAL, self.waiting, reason)
-        self._aggregator.flush()
+        self._aggregator.flush(last=True)
         self._series.clear()
         self._sketches.clear()

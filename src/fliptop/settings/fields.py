@@ -69,6 +69,19 @@ class Settings:
         values.compression_level, None, "logs_config.compression_level"
     )
     compression_level: int | None = _setting(values.compression_level, None)
+    # Masked, because people write passwords in URLs.
+    dd_url: str | None = _setting(values.base_url, None, masked=True)
+    url: str | None = _setting(values.base_url, None, masked=True)
+    metrics_config_compression_level: int | None = _setting(
+        values.compression_level, None, "metrics_config.compression_level"
+    )
+    statsd_metric_namespace: str = _setting(values.text, "")
+    dogstatsd_so_rcvbuf: int = _setting(values.size, 0)
+    dogstatsd_buffer_size: int = _setting(values.size, 0)
+    dogstatsd_queue_size: int = _setting(values.size, 0)
+    lambda_customer_metrics_exclude_tags: tuple[str, ...] = _setting(values.words, ())
+    histogram_aggregates: tuple[str, ...] = _setting(values.aggregates, ("max", "median", "avg", "count"))
+    histogram_percentiles: tuple[int, ...] = _setting(values.percentiles, (95,))
     proxy_https: str | None = _setting(values.base_url, None, "proxy.https", masked=True)
     tls_cert_file: str = _setting(values.text, "")
     skip_ssl_validation: bool = _setting(values.boolean, False)
@@ -96,6 +109,16 @@ class Settings:
         if not self.logs_config_use_compression:
             return None
         return self.logs_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
+
+    @property
+    def metrics_url(self) -> str:
+        """Where metrics go, without a path."""
+        return self.dd_url or self.url or f"https://api.{self.site}"
+
+    @property
+    def metrics_compression(self) -> int:
+        """The zstd level for metrics. The level for metrics beats the global one."""
+        return self.metrics_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
 
     @property
     def all_tags(self) -> dict[str, str]:
