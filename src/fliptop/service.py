@@ -8,6 +8,7 @@ DogStatsD listener ────────────────────�
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -16,15 +17,18 @@ import anyio.lowlevel
 
 from fliptop import report
 from fliptop.clock import Clock
+from fliptop.enhanced.metrics import EnhancedMetrics, Machine
+from fliptop.enhanced.proc import Proc
+from fliptop.enhanced.usage import UsageSampler
 from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
 from fliptop.intake.api_key import ApiKey, KeyPlaces, WrittenKey
 from fliptop.intake.client import IntakeClient
 from fliptop.intake.connect import Connector
 from fliptop.intake.tls import TlsOptions
-from fliptop.lifecycle.deadline import invoke_margin, memory_mb
+from fliptop.lifecycle.deadline import cpu_share, invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
-from fliptop.lifecycle.loop import Lifecycle
+from fliptop.lifecycle.loop import Lifecycle, Options
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDListener, DogStatsDOptions
 from fliptop.listeners.http import serve as serve_http
@@ -63,9 +67,11 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     client = _client(settings, identity, environ, clock)
     collect = dogstatsd.drain if dogstatsd else anyio.lowlevel.checkpoint
     flusher = TelemetryFlusher([logs, metrics], Outbox(ledger, clock), client, collect)
-    reader = TelemetryReader(inbox, logs, milestones, identity, ledger)
-    margin_s = invoke_margin(memory_mb(environ))
-    lifecycle = Lifecycle(clock, identity, milestones, margin_s, telemetry=handover.telemetry is not None)
+    enhanced = _enhanced(settings, environ, metrics, clock, books)
+    takers = [logs.take, *([enhanced.take] if enhanced else [])]
+    reader = TelemetryReader(inbox, takers, milestones, identity, ledger)
+    options = Options(invoke_margin(memory_mb(environ)), handover.telemetry is not None)
+    lifecycle = Lifecycle(clock, identity, milestones, options, enhanced)
     async with anyio.create_task_group() as tasks:
         if (listening := handover.telemetry) is not None:
             handler = telemetry_handler(inbox)
@@ -73,6 +79,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
         tasks.start_soon(supervise, "telemetry reader", reader.run)
         if dogstatsd is not None:
             tasks.start_soon(supervise, "DogStatsD listener", dogstatsd.run)
+        if enhanced is not None:
+            tasks.start_soon(supervise, "usage sampler", enhanced.sample)
         tasks.start_soon(_beat, books)
         gc.freeze()  # what has been loaded is no garbage: see `__main__`
         gc.enable()
@@ -150,6 +158,16 @@ def _dogstatsd(
         settings.dogstatsd_queue_size or defaults.queue,
     )
     return DogStatsDListener(handover.dogstatsd, metrics.take, ledger, options)
+
+
+def _enhanced(
+    settings: Settings, environ: Mapping[str, str], metrics: MetricPipeline, clock: Clock, books: Books
+) -> EnhancedMetrics | None:
+    if not settings.enhanced_metrics:
+        return None
+    reader = Proc() if settings.lambda_proc_enhanced_metrics else None
+    sampler = UsageSampler(reader, cpu_share(memory_mb(environ))) if reader else None
+    return EnhancedMetrics(metrics.add, Machine(os.uname().machine, reader, sampler), clock, books)
 
 
 def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:

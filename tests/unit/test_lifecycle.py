@@ -11,7 +11,7 @@ from fliptop.identity import Identity
 from fliptop.lifecycle import loop
 from fliptop.lifecycle import milestones as milestones_module
 from fliptop.lifecycle.deadline import FIRST_PROBE_S, LONGEST_FLUSH_S, flush_budget, invoke_margin, memory_mb, time_left
-from fliptop.lifecycle.loop import Lifecycle
+from fliptop.lifecycle.loop import Lifecycle, Options
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.platform.extensions_api import Event, Invoke, Shutdown
 from fliptop.platform.telemetry import Record
@@ -64,7 +64,7 @@ def milestones() -> Milestones:
 
 
 def life(clock: MovedClock, milestones: Milestones, *, telemetry: bool = True) -> Lifecycle:
-    return Lifecycle(clock, Identity({}, None, {}), milestones, 0.2, telemetry=telemetry)
+    return Lifecycle(clock, Identity({}, None, {}), milestones, Options(0.2, telemetry))
 
 
 def invoke(clock: MovedClock, request_id: str = "r1", seconds: float = 3.0) -> Invoke:

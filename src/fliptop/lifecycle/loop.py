@@ -7,7 +7,7 @@ the wall clock. SHUTDOWN: take the last records, flush once more, settle the led
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 
@@ -44,19 +44,43 @@ class Flusher(Protocol):
         ...
 
 
+class Options(NamedTuple):
+    """What does not change during a life: see `Lifecycle`."""
+
+    margin_s: float
+    telemetry: bool
+
+
+class Observer(Protocol):
+    """Who wants to know of events."""
+
+    def invoked(self, request_id: str) -> None:
+        """A request has begun."""
+        ...
+
+    def shut_down(self) -> None:
+        """The environment ends."""
+        ...
+
+
 class Lifecycle:
     """One execution environment's life, from the first event to SHUTDOWN. `margin_s` is kept free before the deadline
-    of each invocation; `telemetry` False: no records will come.
+    of each invocation; `telemetry` False: no records will come. `observer` is told of each event.
     """
 
     def __init__(
-        self, clock: Clock, identity: Identity, milestones: Milestones, margin_s: float, *, telemetry: bool
+        self,
+        clock: Clock,
+        identity: Identity,
+        milestones: Milestones,
+        options: Options,
+        observer: Observer | None = None,
     ) -> None:
         self._clock = clock
-        self._margin_s = margin_s
+        self._margin_s, self._telemetry = options
         self._identity = identity
         self._milestones = milestones
-        self._telemetry = telemetry
+        self._observer = observer
         self._last_request: str | None = None
 
     async def run(self, events: Events, flusher: Flusher) -> None:
@@ -76,6 +100,7 @@ class Lifecycle:
     async def _invocation(self, event: Invoke, flusher: Flusher) -> None:
         report.debug(f"Invoke event {event.request_id}; deadline: {event.deadline_ms}")
         self._last_request = event.request_id
+        self._tell_observer(event)
         self._identity.learn_arn(event.function_arn)
         with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s)):
             await self._runtime_done(event.request_id)
@@ -98,7 +123,17 @@ class Lifecycle:
         if self._last_request is not None and self._milestones.proven:
             with anyio.move_on_after(min(left, LAST_RECORDS_S)):
                 await self._milestones.reported(self._last_request)
+        self._tell_observer(event)
         await flusher.finish(self._left(event.deadline_ms, SHUTDOWN_MARGIN_S))
+
+    def _tell_observer(self, event: Event) -> None:
+        try:
+            if self._observer is not None and isinstance(event, Invoke):
+                self._observer.invoked(event.request_id)
+            elif self._observer is not None:
+                self._observer.shut_down()
+        except Exception as problem:  # noqa: BLE001 -- promise 1: nor may it cost the flush
+            report.error(f"{type(event).__name__} could not be measured ({problem!r})")
 
     def _left(self, deadline_ms: int, margin_s: float) -> float:
         return time_left(deadline_ms, self._clock.wall(), margin_s)

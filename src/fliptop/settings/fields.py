@@ -75,6 +75,8 @@ class Settings:
     metrics_config_compression_level: int | None = _setting(
         values.compression_level, None, "metrics_config.compression_level"
     )
+    enhanced_metrics: bool = _setting(values.boolean, True)
+    lambda_proc_enhanced_metrics: bool = _setting(values.boolean, True)
     statsd_metric_namespace: str = _setting(values.text, "")
     dogstatsd_so_rcvbuf: int = _setting(values.size, 0)
     dogstatsd_buffer_size: int = _setting(values.size, 0)
