@@ -50,6 +50,10 @@ class Stage:
     def births(self) -> list[dict[str, Any]]:
         return [seen for seen in self.seen() if seen["what"] == "born"]
 
+    def datagrams(self) -> list[str]:
+        """What extensions received as datagrams."""
+        return [seen["said"] for seen in self.seen() if seen["what"] == "dogstatsd"]
+
     def events(self) -> list[str]:
         """The request ids that extensions were passed, and SHUTDOWN."""
         passed = [seen["event"] for seen in self.seen() if seen["what"] == "event"]
@@ -313,11 +317,33 @@ def test_one_that_cannot_be_executed_is_not_tried_again(stage: Stage) -> None:
 
 def test_deaths_are_counted_once_an_extension_runs_again(stage: Stage) -> None:
     environ = {"FLIPTOP_TEST_STATSD_PORT": str(free_datagram_port()), "AWS_LAMBDA_FUNCTION_NAME": "f"}
-    received = ["beat", "ask", "receive", "event", ["exit", 0]]
-    lives: list[list[Any]] = [[["exit", 3]], [["kill", signal.SIGSEGV]], received]
-    has_come = stage.after(lambda: any(act["what"] == "dogstatsd" for act in stage.seen()))
-    stage.play(lives, [has_come, *SHUTDOWN], environ=environ)
-    assert {"what": "dogstatsd", "said": "while.nobody.ran:1|c"} in stage.seen()
+    lives: list[list[Any]] = [
+        [["exit", 3]],
+        [["kill", signal.SIGSEGV]],
+        ["beat", "ask", "receive", "event", ["exit", 0]],
+    ]
+    stage.play(lives, [stage.after(lambda: bool(stage.datagrams())), *SHUTDOWN], environ=environ)
+    (said,) = stage.datagrams()
+    metric, _, tags = said.partition("#")
+    assert metric == "fliptop.extension.deaths:2|c|"
+    assert tags.startswith("cause:sigsegv,layer_version:")
+    assert tags.endswith(",functionname:f")
+
+
+def test_a_datagram_sent_meanwhile_waits_for_the_next_life(stage: Stage) -> None:
+    port = free_datagram_port()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"while.nobody.ran:1|c", ("127.0.0.1", port))
+
+    lives: list[list[Any]] = [
+        ["beat", "ask", ["sleep", 0.3], ["exit", 1]],
+        ["beat", "ask", "receive", "event", ["exit", 0]],
+    ]
+    environ = {"FLIPTOP_TEST_STATSD_PORT": str(port)}
+    stage.play(lives, [stage.after_births(1), send, stage.after_births(2), *SHUTDOWN], environ=environ)
+    assert stage.datagrams() == ["while.nobody.ran:1|c"]
 
 
 def free_datagram_port() -> int:
