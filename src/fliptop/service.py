@@ -70,7 +70,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     enhanced = _enhanced(settings, environ, metrics, clock, books)
     takers = [logs.take, *([enhanced.take] if enhanced else [])]
     reader = TelemetryReader(inbox, takers, milestones, identity, ledger)
-    options = Options(invoke_margin(memory_mb(environ)), handover.telemetry is not None)
+    margin_s = invoke_margin(memory_mb(environ))
+    options = Options(margin_s, handover.telemetry is not None, settings.serverless_flush_strategy)
     lifecycle = Lifecycle(clock, identity, milestones, options, enhanced)
     async with anyio.create_task_group() as tasks:
         if (listening := handover.telemetry) is not None:

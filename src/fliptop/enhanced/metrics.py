@@ -7,6 +7,7 @@ when it comes after the next one has begun; each failure counts once; nothing de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Final, NamedTuple
 
 import anyio
@@ -14,13 +15,15 @@ import anyio
 from fliptop.clock import Clock
 from fliptop.enhanced.names import PREFIX, estimated_cost
 from fliptop.enhanced.proc import Counters, Limits, Usage
-from fliptop.enhanced.usage import Reader, UsageSampler, differences
+from fliptop.enhanced.usage import Reader, UsageSampler, used_up, utilization
 from fliptop.metrics.samples import Sample, distribution
 from fliptop.outbox.books import Books
 from fliptop.platform.telemetry import Record
 
 # An environment that waited this long for its first request was initialised before anybody asked (there, too).
 PROACTIVE_S: Final = 10.0
+# When nobody waits for the end of a run, its record may come after a freeze.
+LATE_S: Final = 1.0
 # Invocations that are remembered: the one that runs, and those whose reports are on their way.
 REMEMBERED: Final = 16
 INVOCATIONS: Final = "invocations"
@@ -100,6 +103,8 @@ class EnhancedMetrics:
             known.told_by.add(told_by)
             self._invocations[request_id] = known
             return
+        if (previous := self._invocations.get(self._running or "")) is not None:
+            self._tell_machine(previous, late=True)
         invocation = Invocation(self._clock.wall(), cold=self._first)
         invocation.told_by.add(told_by)
         self._invocations[request_id] = self._latest = invocation
@@ -201,7 +206,7 @@ class EnhancedMetrics:
             self._tell("produced_bytes", produced, invocation, at)
         self._tell_failure(record, invocation)
         if record.text("requestId") == self._running:
-            self._tell_machine(invocation)
+            self._tell_machine(invocation, late=at is not None and self._clock.wall() - at > LATE_S)
 
     def _tell_failure(self, record: Record, invocation: Invocation) -> None:
         status, at = record.text("status"), _seconds(record)
@@ -259,14 +264,16 @@ class EnhancedMetrics:
 
     # --- the machine ---
 
-    def _tell_machine(self, invocation: Invocation) -> None:
+    def _tell_machine(self, invocation: Invocation, *, late: bool) -> None:
+        """The run has ended, `late` long before we hear of it: the environment was frozen meanwhile."""
         reader, sampler = self._machine.reader, self._machine.sampler
         self._running = None
         if reader is None:
             return
         after = reader.counters()
         if invocation.before is not None and after is not None:
-            for name, value in differences(invocation.before, after):
+            told = used_up(invocation.before, after), () if late else utilization(invocation.before, after)
+            for name, value in chain(*told):
                 self._tell(name, value, invocation)
         self._limits = self._limits or reader.limits()
         for name, limit in (("fd_max", self._limits.files), ("threads_max", self._limits.threads)):

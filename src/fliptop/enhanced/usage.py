@@ -70,8 +70,8 @@ class UsageSampler:
         return self._peak
 
 
-def differences(before: Counters, after: Counters) -> Iterator[tuple[str, float]]:
-    """Names and values of what the counters say happened between two moments."""
+def used_up(before: Counters, after: Counters) -> Iterator[tuple[str, float]]:
+    """Names and values of what was used between two moments, whatever the time between them."""
     if before.network and after.network:
         received, sent = (max(0, new - old) for old, new in zip(before.network, after.network, strict=True))
         yield "rx_bytes", received
@@ -81,10 +81,9 @@ def differences(before: Counters, after: Counters) -> Iterator[tuple[str, float]
     yield "cpu_user_time", user
     yield "cpu_system_time", system
     yield "cpu_total_time", user + system
-    yield from _utilization(before, after)
 
 
-def _utilization(before: Counters, after: Counters) -> Iterator[tuple[str, float]]:
+def utilization(before: Counters, after: Counters) -> Iterator[tuple[str, float]]:
     """How busy the cores were. The kernel counts idle time in steps of 10 ms: over less than that it says nothing."""
     passed = after.uptime_ms - before.uptime_ms
     idle = [max(0.0, new - old) for old, new in zip(before.idle_ms, after.idle_ms, strict=False)]

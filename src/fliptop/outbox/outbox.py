@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 
 from fliptop import report
+from fliptop.awake import sleep_awake
 from fliptop.clock import Clock
 from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
@@ -88,11 +89,16 @@ class Outbox:
         return hosts
 
     async def _serve(self, breaker: Breaker, payloads: list[Payload], send: Send, seconds: float) -> None:
-        with anyio.move_on_after(seconds) as time:
-            await self._send_in_turn(breaker, payloads, send)
-        if time.cancelled_caught:
+        async def time_is_up() -> None:
+            await sleep_awake(seconds)
+            sending.cancel_scope.cancel()
             breaker.failed()
             self._tell_once("retry", f"the intake did not answer within {seconds:.1f} s: telemetry is kept for later")
+
+        async with anyio.create_task_group() as sending:
+            sending.start_soon(time_is_up)
+            await self._send_in_turn(breaker, payloads, send)
+            sending.cancel_scope.cancel()
 
     async def _send_in_turn(self, breaker: Breaker, payloads: list[Payload], send: Send) -> None:
         failures_left = 1 if breaker.failures else MOST_FAILURES

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
+from fliptop.lifecycle.strategy import Strategy
 from fliptop.settings import values
 
 _DEFAULT_COMPRESSION: Final = 3
@@ -54,6 +55,7 @@ class Settings:
     api_key_ssm_arn: str = _setting(values.text, "")
     kms_api_key: str = _setting(values.text, "", masked=True)
     log_level: LogLevel = _setting(values.log_level, "info")
+    serverless_flush_strategy: Strategy = _setting(values.flush_strategy, Strategy())
     flush_timeout: float = _setting(values.seconds, 30.0)
     env: str = _setting(values.text, "")
     service: str = _setting(values.text, "")

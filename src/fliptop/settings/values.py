@@ -6,6 +6,9 @@ import json
 import math
 from typing import Any, Final
 
+from fliptop.lifecycle.strategy import Strategy
+from fliptop.lifecycle.strategy import parse as parse_strategy
+
 AGGREGATES: Final = ("max", "min", "median", "avg", "sum", "count")
 LOG_LEVELS: Final = ("error", "warn", "info", "debug", "trace")
 # Beyond this zstd takes seconds for what the invocation has milliseconds for, and saves next to nothing.
@@ -58,6 +61,11 @@ def compression_level(value: Any) -> int:
     if not (1 <= level <= HIGHEST_COMPRESSION and level == int(level)):
         raise ValueError(f"expected a whole number from 1 to {HIGHEST_COMPRESSION}")
     return int(level)
+
+
+def flush_strategy(value: Any) -> Strategy:
+    """When to flush: see `lifecycle.strategy.parse`."""
+    return parse_strategy(text(value))
 
 
 def size(value: Any) -> int:
