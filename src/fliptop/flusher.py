@@ -32,7 +32,7 @@ class Pipeline(Protocol):
 class TelemetryFlusher:
     """Moves telemetry from the pipelines through the outbox to the intake. `client` is None without an API key.
 
-    `collect` fetches what has arrived and is not in a pipeline yet.
+    `collect` fetches what has arrived and is not in a pipeline yet; it is told whether this is the last time.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class TelemetryFlusher:
         pipelines: Sequence[Pipeline],
         outbox: Outbox,
         client: IntakeClient | None,
-        collect: Callable[[], Awaitable[None]],
+        collect: Callable[[bool], Awaitable[None]],
     ) -> None:
         self._pipelines = pipelines
         self._outbox = outbox
@@ -69,7 +69,7 @@ class TelemetryFlusher:
             return left if last else flush_budget(left, failures)
 
         with anyio.move_on_after(left_s):
-            await self._collect()
+            await self._collect(last)
             if self._client is not None:
                 await self._seal(last=last)
         if self._client is None:

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import anyio
-import anyio.lowlevel
 
 from fliptop import report
 from fliptop.clock import Clock
@@ -36,6 +35,7 @@ from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
 from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.logs.rules import Rule, compile_rule
+from fliptop.metrics.bookkeeping import Bookkeeping
 from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
 from fliptop.metrics.points import HistogramOptions
 from fliptop.outbox.books import Books
@@ -65,7 +65,14 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock)
     dogstatsd = _dogstatsd(handover, settings, metrics, ledger)
     client = _client(settings, identity, environ, clock)
-    collect = dogstatsd.drain if dogstatsd else anyio.lowlevel.checkpoint
+    bookkeeping = Bookkeeping(ledger, books, metrics.add, clock) if settings.enhanced_metrics else None
+
+    async def collect(last: bool) -> None:
+        if dogstatsd is not None:
+            await dogstatsd.drain()
+        if bookkeeping is not None:
+            bookkeeping.tell(last=last)
+
     flusher = TelemetryFlusher([logs, metrics], Outbox(ledger, clock), client, collect)
     enhanced = _enhanced(settings, environ, metrics, clock, books)
     takers = [logs.take, *([enhanced.take] if enhanced else [])]

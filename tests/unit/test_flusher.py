@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 import anyio
 import httpx
 import pytest
-from anyio.lowlevel import checkpoint
 
 from fliptop.flusher import TelemetryFlusher
 from fliptop.identity import Identity
@@ -25,6 +24,10 @@ pytestmark = pytest.mark.anyio
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
+async def collect_nothing(_last: bool) -> None:
+    """Nothing waits outside of the pipelines."""
+
+
 class Flush:
     """A flusher with all its parts, and an intake that is a function."""
 
@@ -33,7 +36,7 @@ class Flush:
         self.logs = LogPipeline(LogOptions(True, "", "http://intake/logs", 3), Identity({}, None, {}), ledger, clock)
         self.outbox = Outbox(ledger, clock)
         self.client = IntakeClient(Connector(30, TlsOptions(ca_file)), WrittenKey("key"), clock)
-        self.flusher = TelemetryFlusher([self.logs], self.outbox, self.client, checkpoint)
+        self.flusher = TelemetryFlusher([self.logs], self.outbox, self.client, collect_nothing)
 
     def log(self, lines: int = 1) -> None:
         for _ in range(lines):
@@ -145,7 +148,7 @@ async def test_while_the_intake_is_dead_nothing_is_sent_until_the_pause_is_over(
 
 async def test_without_a_key_nothing_is_sealed_and_everything_is_counted(ledger: Ledger, clock: MovedClock) -> None:
     flush = Flush(ledger, clock)
-    keyless = TelemetryFlusher([flush.logs], flush.outbox, None, checkpoint)
+    keyless = TelemetryFlusher([flush.logs], flush.outbox, None, collect_nothing)
     flush.log(3)
     flush.logs.take(Record("function", 1, "an orphan"))
     await keyless.flush(3)
