@@ -9,7 +9,8 @@
 #include "testing.h"
 #include "text.h"
 
-enum { BACKLOG = 128 };
+/* Datagrams wait in the buffer while the extension loads, or works; the kernel allows what net.core.rmem_max says. */
+enum { BACKLOG = 128, DATAGRAM_BUFFER = 4 << 20 };
 
 struct endpoint {
 	const char *name;
@@ -23,7 +24,7 @@ static int listening(const struct endpoint *endpoint)
 	struct sockaddr_in at = {.sin_family = AF_INET,
 				 .sin_port = htons((unsigned short)text_port(text_of(endpoint->port))),
 				 .sin_addr = {htonl(endpoint->address)}};
-	const int yes = 1;
+	const int yes = 1, buffer = DATAGRAM_BUFFER;
 	/* The protocol is spelled out: asyncio sets TCP_NODELAY only on sockets that carry it. */
 	int made = own_socket(endpoint->type, endpoint->protocol);
 	int error;
@@ -32,6 +33,8 @@ static int listening(const struct endpoint *endpoint)
 		return -1;
 	if (endpoint->type == SOCK_STREAM) /* two sockets for datagrams would share the port, unnoticed */
 		setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+	else
+		setsockopt(made, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
 	if (!bind(made, (struct sockaddr *)&at, sizeof(at)) && (endpoint->type != SOCK_STREAM || !listen(made, BACKLOG)))
 		return made;
 	error = errno;
@@ -46,6 +49,7 @@ void listeners_open(struct listeners *listeners)
 	const struct endpoint endpoints[] = {
 		/* The platform delivers from outside the sandbox's loopback. */
 		[TELEMETRY] = {"telemetry", TELEMETRY_PORT, SOCK_STREAM, IPPROTO_TCP, INADDR_ANY},
+		[DOGSTATSD] = {"dogstatsd", STATSD_PORT, SOCK_DGRAM, IPPROTO_UDP, INADDR_LOOPBACK},
 	};
 
 	listeners->count = sizeof(endpoints) / sizeof(*endpoints);

@@ -17,7 +17,7 @@ struct listeners {
 	size_t count;
 };
 
-enum { TELEMETRY };
+enum { TELEMETRY, DOGSTATSD };
 
 /* Listen on every port that the extension serves. One that cannot be had is left out, with its error. */
 void listeners_open(struct listeners *listeners);

@@ -24,7 +24,7 @@ from fliptop_lab.lambda_.events import Record
 ROOT = Path(__file__).resolve().parent.parent
 INTAKE_PORT = 9180
 KEY = "0123456789abcdef0123456789abcdef"
-POINTED_AT_INTAKE = {"DD_LOGS_CONFIG_LOGS_DD_URL": f"http://127.0.0.1:{INTAKE_PORT}"}
+POINTED_AT_INTAKE = dict.fromkeys(("DD_LOGS_CONFIG_LOGS_DD_URL", "DD_DD_URL"), f"http://127.0.0.1:{INTAKE_PORT}")
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import anyio.lowlevel
@@ -10,9 +11,10 @@ from fliptop import report
 from fliptop.identity import Identity
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.listeners.inbox import Inbox
-from fliptop.logs.pipeline import LogPipeline
 from fliptop.outbox.ledger import Ledger
 from fliptop.platform.telemetry import Record, Unreadable, parse
+
+Taker = Callable[[Record], None]
 
 TELEMETRY: Final = "telemetry"
 MOST_BELIEVED: Final = 1_000_000_000
@@ -21,15 +23,15 @@ RECORDS_AT_ONCE: Final = 100
 
 
 class TelemetryReader:
-    """The one reader of the inbox. The order matters: logs before milestones, so that a flush which a milestone sets
-    off finds the lines that came before it.
+    """The one reader of the inbox. Each of `takers` is given every record. The order matters: milestones come last, so
+    that a flush which a milestone sets off finds what came before it.
     """
 
     def __init__(
-        self, inbox: Inbox, logs: LogPipeline, milestones: Milestones, identity: Identity, ledger: Ledger
+        self, inbox: Inbox, takers: Sequence[Taker], milestones: Milestones, identity: Identity, ledger: Ledger
     ) -> None:
         self._inbox = inbox
-        self._logs = logs
+        self._takers = takers
         self._milestones = milestones
         self._identity = identity
         self._ledger = ledger
@@ -58,7 +60,8 @@ class TelemetryReader:
         elif record.type == "platform.logsDropped":
             self._count_upstream_loss(record)
         try:
-            self._logs.take(record)
+            for take in self._takers:
+                take(record)
         finally:  # whatever a log line does, the lifecycle must hear that the runtime is done
             self._milestones.take(record)
 

@@ -1,12 +1,14 @@
 """The extension at work: one event loop, a few tasks, and the way of a record from socket to intake.
 
-listener ─► inbox ─► reader ─┬─► logs pipeline ─► outbox ─► intake
-                             └─► milestones ─► lifecycle ── when and how long ──┘
+telemetry listener ─► inbox ─► reader ─┬─► logs pipeline ───┬─► outbox ─► intake
+                                       └─► milestones ─► lifecycle ── when and how long ──┘
+DogStatsD listener ─────────────────────► metrics pipeline ─┘
 """
 
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -14,23 +16,29 @@ import anyio
 
 from fliptop import report
 from fliptop.clock import Clock
+from fliptop.enhanced.metrics import EnhancedMetrics, Machine
+from fliptop.enhanced.proc import Proc
+from fliptop.enhanced.usage import UsageSampler
 from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
 from fliptop.intake.api_key import ApiKey, KeyPlaces, WrittenKey
 from fliptop.intake.client import IntakeClient
 from fliptop.intake.connect import Connector
 from fliptop.intake.tls import TlsOptions
-from fliptop.lifecycle.deadline import invoke_margin, memory_mb
+from fliptop.lifecycle.deadline import cpu_share, invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
-from fliptop.lifecycle.loop import Lifecycle
+from fliptop.lifecycle.loop import Lifecycle, Options
 from fliptop.lifecycle.milestones import Milestones
+from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDListener, DogStatsDOptions
 from fliptop.listeners.http import serve as serve_http
 from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
 from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.logs.rules import Rule, compile_rule
+from fliptop.metrics.bookkeeping import Bookkeeping
+from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
+from fliptop.metrics.points import HistogramOptions
 from fliptop.outbox.books import Books
-from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.phases import Phases
@@ -55,16 +63,33 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     inbox = Inbox(ledger)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
-    breaker = Breaker(clock)
-    flusher = TelemetryFlusher(logs, Outbox(ledger, breaker), _client(settings, identity, environ, clock), breaker)
-    reader = TelemetryReader(inbox, logs, milestones, identity, ledger)
+    metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock)
+    dogstatsd = _dogstatsd(handover, settings, metrics, ledger)
+    client = _client(settings, identity, environ, clock)
+    bookkeeping = Bookkeeping(ledger, books, metrics.add, clock) if settings.enhanced_metrics else None
+
+    async def collect(last: bool) -> None:
+        if dogstatsd is not None:
+            await dogstatsd.drain()
+        if bookkeeping is not None:
+            bookkeeping.tell(last=last)
+
+    flusher = TelemetryFlusher([logs, metrics], Outbox(ledger, clock), client, collect)
+    enhanced = _enhanced(settings, environ, metrics, clock, books)
+    takers = [logs.take, *([enhanced.take] if enhanced else [])]
+    reader = TelemetryReader(inbox, takers, milestones, identity, ledger)
     margin_s = invoke_margin(memory_mb(environ))
-    lifecycle = Lifecycle(clock, identity, milestones, margin_s, telemetry=handover.telemetry is not None)
+    options = Options(margin_s, handover.telemetry is not None, settings.serverless_flush_strategy)
+    lifecycle = Lifecycle(clock, identity, milestones, options, enhanced)
     async with anyio.create_task_group() as tasks:
         if (listening := handover.telemetry) is not None:
             handler = telemetry_handler(inbox)
             tasks.start_soon(supervise, "telemetry listener", lambda: serve_http(listening.dup(), handler))
         tasks.start_soon(supervise, "telemetry reader", reader.run)
+        if dogstatsd is not None:
+            tasks.start_soon(supervise, "DogStatsD listener", dogstatsd.run)
+        if enhanced is not None:
+            tasks.start_soon(supervise, "usage sampler", enhanced.sample)
         tasks.start_soon(_beat, books)
         gc.freeze()  # what has been loaded is no garbage: see `__main__`
         gc.enable()
@@ -119,6 +144,40 @@ def _log_options(settings: Settings) -> LogOptions:
     return LogOptions(
         settings.logs_wanted, settings.service.lower(), settings.logs_url, settings.logs_compression, tuple(rules)
     )
+
+
+def _metric_options(settings: Settings) -> MetricOptions:
+    return MetricOptions(
+        settings.metrics_url,
+        settings.metrics_compression,
+        settings.statsd_metric_namespace,
+        frozenset(settings.lambda_customer_metrics_exclude_tags),
+        HistogramOptions(settings.histogram_aggregates, settings.histogram_percentiles),
+    )
+
+
+def _dogstatsd(
+    handover: Handover, settings: Settings, metrics: MetricPipeline, ledger: Ledger
+) -> DogStatsDListener | None:
+    if handover.dogstatsd is None:
+        return None
+    defaults = DogStatsDOptions()
+    options = DogStatsDOptions(
+        settings.dogstatsd_so_rcvbuf,
+        min(settings.dogstatsd_buffer_size or defaults.datagram_bytes, LONGEST_DATAGRAM),
+        settings.dogstatsd_queue_size or defaults.queue,
+    )
+    return DogStatsDListener(handover.dogstatsd, metrics.take, ledger, options)
+
+
+def _enhanced(
+    settings: Settings, environ: Mapping[str, str], metrics: MetricPipeline, clock: Clock, books: Books
+) -> EnhancedMetrics | None:
+    if not settings.enhanced_metrics:
+        return None
+    reader = Proc() if settings.lambda_proc_enhanced_metrics else None
+    sampler = UsageSampler(reader, cpu_share(memory_mb(environ))) if reader else None
+    return EnhancedMetrics(metrics.add, Machine(os.uname().machine, reader, sampler), clock, books)
 
 
 def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:

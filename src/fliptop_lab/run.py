@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from fliptop_lab.functions import Prepared
-from fliptop_lab.intake import Intake, LogEntry, Series
+from fliptop_lab.intake import Intake, LogEntry, Series, Sketch
 from fliptop_lab.lambda_ import ExecutionEnvironment, Function, InitResult, Invocation, Platform, Record
 from fliptop_lab.staging import PROJECT, Ingredients, staged, task_root_with
 
@@ -56,6 +56,7 @@ class Outcome:
     records: list[Record]
     logs: list[LogEntry]
     series: list[Series]
+    sketches: list[Sketch]
     counts: dict[str, int]
     refused: int
     duplicates: int
@@ -153,7 +154,8 @@ def outcome(plan: Plan, done: list[Invocation], stage: Stage) -> Outcome:
         invocations=done,
         records=environment.records,
         logs=list(intake.received.logs),
-        series=[item for item in intake.received.series if isinstance(item, Series)],
+        series=list(intake.received.series),
+        sketches=list(intake.received.sketches),
         counts={signal: count for signal, count in intake.store.counts.items() if count},
         refused=intake.store.refused,
         duplicates=intake.duplicates,

@@ -2,10 +2,10 @@
 
 Acts: "serve" events until SHUTDOWN, or in single steps: "ask" for the next event, wait for the "event" and write it
 down, "beat" now and from then on, or "beat once", "count" an item in the books, "deliver" (take a connection on the
-telemetry port and write down what it says), ["sleep", seconds], "hang", "close" the guard's connection, ["exit", code],
-["kill", signal]. As nobody should: ["say", text, times] to the guard, be "deaf" to it, "fork" a child that keeps the
-sockets open, "scribble" all over the books, "blot" their first row, "shrink" them. What happens goes into
-<its own path>.seen, a line of JSON for each.
+telemetry port and write down what it says), "receive" (the same for a datagram), ["sleep", seconds], "hang", "close"
+the guard's connection, ["exit", code], ["kill", signal]. As nobody should: ["say", text, times] to the guard, be "deaf"
+to it, "fork" a child that keeps the sockets open, "scribble" all over the books, "blot" their first row, "shrink" them.
+What happens goes into <its own path>.seen, a line of JSON for each.
 """
 
 import fcntl
@@ -49,6 +49,7 @@ class Actor:
         numbers = {name: 3 + place for place, name in enumerate(names)}
         self.guard = socket.socket(fileno=numbers["guard"])
         self.telemetry = socket.socket(fileno=numbers["telemetry"]) if "telemetry" in numbers else None
+        self.dogstatsd = socket.socket(fileno=numbers["dogstatsd"])
         self.books_file = numbers.get("books", -1)  # without: memory that nobody else sees
         self.books = mmap.mmap(self.books_file, 16384)
         note("born", pid=os.getpid(), parent=os.getppid(), names=names, files=files, environ=dict(os.environ))
@@ -102,6 +103,9 @@ class Actor:
         assert self.telemetry is not None
         connection, _ = self.telemetry.accept()
         note("telemetry", said=connection.recv(100).decode())
+
+    def receive(self) -> None:
+        note("dogstatsd", said=self.dogstatsd.recv(1000).decode())
 
     def hang(self) -> None:
         time.sleep(60)

@@ -186,7 +186,7 @@ def layer(built: Built, tmp_path: Path) -> Layer:
     for folder in (root / "extensions", root / "fliptop", task, machine / "lib64"):
         folder.mkdir(parents=True)
     (machine / "lib64" / "libc.so.6").write_bytes(b"")
-    layer = Layer(root, task, built, {"FLIPTOP_TEST_LIBC_ROOT": str(machine), "FLIPTOP_TEST_STATSD_PORT": "9"})
+    layer = Layer(root, task, built, {"FLIPTOP_TEST_LIBC_ROOT": str(machine), "FLIPTOP_TEST_STATSD_PORT": "0"})
     shutil.copy2(built.launcher, layer.launcher)
     shutil.copy2(built.reporter, layer.extension)
     shutil.copy2(built.reporter, layer.legacy)

@@ -23,7 +23,8 @@ def describe(number: int) -> dict[str, Any]:
         "blocking": os.get_blocking(number),
         "address": inherited.getsockname()[0],
         "port": inherited.getsockname()[1],
-        "peer": None if listening else inherited.getpeername()[1],
+        "buffer": inherited.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
+        "peer": inherited.getpeername()[1] if inherited.type == socket.SOCK_STREAM and not listening else None,
     }
 
 

@@ -34,6 +34,10 @@ class Stage:
     def births(self) -> list[dict[str, Any]]:
         return [seen for seen in self.seen() if seen["what"] == "born"]
 
+    def datagrams(self) -> list[str]:
+        """What extensions received as datagrams."""
+        return [seen["said"] for seen in self.seen() if seen["what"] == "dogstatsd"]
+
     def events(self) -> list[str]:
         """The request ids that extensions were passed, and SHUTDOWN."""
         passed = [seen["event"] for seen in self.seen() if seen["what"] == "event"]

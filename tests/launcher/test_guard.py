@@ -42,8 +42,8 @@ def test_events_are_passed_on_and_asked_for(stage: Stage) -> None:
 def test_the_extension_is_a_child_with_the_sockets_and_the_books(stage: Stage) -> None:
     stage.play([SERVES], SHUTDOWN)
     (born,) = stage.births()
-    assert born["names"] == ["telemetry", "books", "guard"]
-    assert born["files"] == [0, 1, 2, 3, 4, 5], "nothing else is inherited"
+    assert born["names"] == ["telemetry", "dogstatsd", "books", "guard"]
+    assert born["files"] == [0, 1, 2, 3, 4, 5, 6], "nothing else is inherited"
     environ = born["environ"]
     assert environ["LISTEN_PID"] == str(born["pid"])
     assert environ["FLIPTOP_REGISTRATION"] == IDENTIFIER
@@ -110,7 +110,7 @@ def test_the_subscription_may_be_asked_for_beside_the_first_event(stage: Stage) 
     assert outcome.lines == []
     assert sorted(api.whats()) == [NEXT, REGISTER, TELEMETRY]
     assert {request.what: request.connection for request in api.requests} == {REGISTER: 1, NEXT: 1, TELEMETRY: 2}
-    assert stage.births()[0]["names"] == ["telemetry", "books", "guard"]
+    assert stage.births()[0]["names"] == ["telemetry", "dogstatsd", "books", "guard"]
 
 
 # --- it dies ---
@@ -230,16 +230,40 @@ def test_one_that_cannot_be_executed_is_not_tried_again(stage: Stage) -> None:
 
 
 def test_deaths_are_counted_once_an_extension_runs_again(stage: Stage) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
-        statsd.bind(("127.0.0.1", 0))
-        statsd.settimeout(ENOUGH_S)
-        environ = {"FLIPTOP_TEST_STATSD_PORT": str(statsd.getsockname()[1]), "AWS_LAMBDA_FUNCTION_NAME": "f"}
-        lives = [[["exit", 3]], [["kill", signal.SIGSEGV]], SERVES]
-        stage.play(lives, [stage.after_births(3), *SHUTDOWN], environ=environ)
-        metric, _, tags = statsd.recv(1000).decode().partition("#")
+    environ = {"FLIPTOP_TEST_STATSD_PORT": str(free_datagram_port()), "AWS_LAMBDA_FUNCTION_NAME": "f"}
+    lives: list[list[Any]] = [
+        [["exit", 3]],
+        [["kill", signal.SIGSEGV]],
+        ["beat", "ask", "receive", "event", ["exit", 0]],
+    ]
+    stage.play(lives, [stage.after(lambda: bool(stage.datagrams())), *SHUTDOWN], environ=environ)
+    (said,) = stage.datagrams()
+    metric, _, tags = said.partition("#")
     assert metric == "fliptop.extension.deaths:2|c|"
     assert tags.startswith("cause:sigsegv,layer_version:")
     assert tags.endswith(",functionname:f")
+
+
+def test_a_datagram_sent_meanwhile_waits_for_the_next_life(stage: Stage) -> None:
+    port = free_datagram_port()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"while.nobody.ran:1|c", ("127.0.0.1", port))
+
+    lives: list[list[Any]] = [
+        ["beat", "ask", ["sleep", 0.3], ["exit", 1]],
+        ["beat", "ask", "receive", "event", ["exit", 0]],
+    ]
+    environ = {"FLIPTOP_TEST_STATSD_PORT": str(port)}
+    stage.play(lives, [stage.after_births(1), send, stage.after_births(2), *SHUTDOWN], environ=environ)
+    assert stage.datagrams() == ["while.nobody.ran:1|c"]
+
+
+def free_datagram_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 # --- it hangs, or is late ---

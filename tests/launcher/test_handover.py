@@ -110,25 +110,45 @@ def test_the_extension_inherits_listener_and_connection(inspected: Layer, teleme
     assert done.seen is not None
     assert done.seen["pid"] == done.outcome.pid
     assert [done.environ[name] for name in VARIABLES] == [
-        "2",
+        "3",
         str(done.outcome.pid),
-        "telemetry:next",
+        "telemetry:dogstatsd:next",
         IDENTIFIER,
         REGISTRATION,
     ]
     assert done.environ["FLIPTOP_SCAN"] == "sure"
     listener, connection = done.sockets["telemetry"], done.sockets["next"]
     stream = {"type": socket.SOCK_STREAM, "protocol": socket.IPPROTO_TCP, "blocking": True}
-    assert listener == {
-        **stream,
-        "number": 3,
-        "listening": True,
-        "address": "0.0.0.0",
-        "port": telemetry_port,
-        "peer": None,
-    }
-    assert connection.items() >= {**stream, "number": 4, "listening": False, "peer": done.api.port}.items()
-    assert done.seen["files"] == [0, 1, 2, 3, 4], "nothing else is inherited"
+    assert (
+        listener.items()
+        >= {
+            **stream,
+            "number": 3,
+            "listening": True,
+            "address": "0.0.0.0",
+            "port": telemetry_port,
+            "peer": None,
+        }.items()
+    )
+    assert connection.items() >= {**stream, "number": 5, "listening": False, "peer": done.api.port}.items()
+    assert done.seen["files"] == [0, 1, 2, 3, 4, 5], "nothing else is inherited"
+
+
+def test_datagrams_have_a_socket_on_the_loopback_interface(inspected: Layer) -> None:
+    with closing(datagrams()) as probe:
+        port = probe.getsockname()[1]
+    inherited = start(inspected, READY, {"FLIPTOP_TEST_STATSD_PORT": str(port)}).sockets["dogstatsd"]
+    wanted = {"type": socket.SOCK_DGRAM, "address": "127.0.0.1", "port": port, "number": 4, "blocking": True}
+    assert inherited.items() >= wanted.items()
+    with closing(datagrams()) as plain:
+        assert inherited["buffer"] > plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def datagrams() -> socket.socket:
+    """A socket for datagrams on a free port of the loopback interface."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind(("127.0.0.1", 0))
+    return made
 
 
 def test_the_first_event_comes_over_the_inherited_connection(inspected: Layer) -> None:
@@ -169,6 +189,7 @@ def test_the_launcher_asks_what_the_extension_would_ask(
     environ, answers = SAME_REQUESTS[case]
     launcher = start(inspected, tuple(answers), environ).api
     monkeypatch.setattr(ready, "TELEMETRY_PORT", telemetry_port)
+    monkeypatch.setattr(ready, "DOGSTATSD_PORT", 0)
     with ScriptedApi(answers) as extension:
         try:
             handover = ready.become_ready({"AWS_LAMBDA_RUNTIME_API": extension.address, **environ}, "datadog-agent")
@@ -176,8 +197,8 @@ def test_the_launcher_asks_what_the_extension_would_ask(
             pass
         else:
             handover.api.close()
-            if handover.telemetry:
-                handover.telemetry.close()
+            for listener in filter(None, (handover.telemetry, handover.dogstatsd)):
+                listener.close()
     for ours, theirs in zip(launcher.requests, extension.requests, strict=False):
         assert ours.line == theirs.line
         assert ours.body == theirs.body
@@ -274,8 +295,8 @@ def test_localhost_is_an_address(inspected: Layer) -> None:
 def test_without_a_subscription_it_goes_on_without_telemetry(inspected: Layer, answer: Answer, told: str) -> None:
     done = start(inspected, (REGISTERED, answer))
     assert done.api.whats() == [REGISTER, TELEMETRY, NEXT]
-    assert done.environ["LISTEN_FDNAMES"] == "next"
-    assert done.sockets.keys() == {"next"}
+    assert done.environ["LISTEN_FDNAMES"] == "dogstatsd:next"
+    assert done.sockets.keys() == {"dogstatsd", "next"}
     line = only_line(done.outcome)
     assert next(iter(line)) == "DD_EXTENSION_NO_TELEMETRY"
     assert line["DD_EXTENSION_NO_TELEMETRY"] == told
@@ -285,11 +306,22 @@ def test_a_port_in_use_is_named_and_costs_only_its_listener(inspected: Layer, te
     with socket.create_server(("0.0.0.0", telemetry_port)):
         done = start(inspected, READY[:1])
     assert done.api.whats() == [REGISTER, NEXT]
-    assert done.sockets.keys() == {"next"}
+    assert done.sockets.keys() == {"dogstatsd", "next"}
     line = only_line(done.outcome)
     assert next(iter(line)) == "DD_EXTENSION_CANNOT_LISTEN"
     assert line["DD_EXTENSION_CANNOT_LISTEN"] == f"port {telemetry_port}: Address already in use"
     assert line["listener"] == "telemetry"
+
+
+def test_so_does_the_port_for_datagrams(inspected: Layer) -> None:
+    with closing(datagrams()) as taken:
+        port = taken.getsockname()[1]
+        done = start(inspected, READY, {"FLIPTOP_TEST_STATSD_PORT": str(port)})
+    assert done.api.whats() == [REGISTER, TELEMETRY, NEXT]
+    assert done.sockets.keys() == {"telemetry", "next"}
+    line = only_line(done.outcome)
+    assert line["DD_EXTENSION_CANNOT_LISTEN"] == f"port {port}: Address already in use"
+    assert line["listener"] == "dogstatsd"
 
 
 # --- the platform does not let it ---
@@ -399,7 +431,7 @@ def test_with_stdout_closed_no_socket_takes_its_place(inspected: Layer, telemetr
         subprocess.run(["/bin/sh", "-c", command], env=environ, check=True)
         assert api.whats() == [REGISTER, NEXT]
         assert api.requests[0].line.startswith("POST "), "the line about the port went into the connection"
-    assert json.loads(inspected.extension.with_name("fliptop.seen").read_text())["sockets"]["next"]["number"] == 3
+    assert json.loads(inspected.extension.with_name("fliptop.seen").read_text())["sockets"]["next"]["number"] == 4
 
 
 def test_files_that_are_open_already_do_not_get_in_the_way(inspected: Layer) -> None:

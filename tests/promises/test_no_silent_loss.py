@@ -52,9 +52,9 @@ async def test_what_the_intake_did_not_take_arrives_later(fault: str, tmp_path: 
 
 async def test_a_retry_sends_the_same_bytes(tmp_path: Path) -> None:
     life = await live(Plan(faults=["503,times=1"]), tmp_path)
-    refused, again, *_ = life.intake.requests
+    refused, *others = life.intake.requests
+    (again,) = (other for other in others if (other.path, other.body) == (refused.path, refused.body))
     assert (refused.status, again.status) == (503, 202)
-    assert refused.body == again.body
 
 
 @pytest.mark.parametrize("fault", ["reset-response,times=1", "trickle,delay=0.3,times=1"])

@@ -27,7 +27,7 @@ def inherited(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def close_left() -> None:
     """Close what nobody adopted."""
-    for number in range(FIRST, FIRST + 4):
+    for number in range(FIRST, FIRST + 5):
         try:
             os.close(number)
         except OSError:
@@ -47,6 +47,10 @@ def handed_over(api: ScriptedApi, names: str = "telemetry:next") -> dict[str, st
             connection = RuntimeApi(api.address)
             connection.send(next_event("id-1"))
             place(number, connection.socket)
+        elif name == "dogstatsd":
+            datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            datagrams.bind(("127.0.0.1", 0))
+            place(number, datagrams)
         else:
             place(number, socket.create_server(("127.0.0.1", 0)))
     return {
@@ -68,8 +72,8 @@ def adopted(environ: dict[str, str]) -> ready.Handover:
 
 def close(handover: ready.Handover) -> None:
     handover.api.close()
-    if handover.telemetry is not None:
-        handover.telemetry.close()
+    for listener in filter(None, (handover.telemetry, handover.dogstatsd)):
+        listener.close()
 
 
 def test_the_pending_event_arrives_and_nothing_is_asked_again() -> None:
@@ -96,6 +100,18 @@ def test_the_listener_takes_what_came_before() -> None:
         close(handover)
 
 
+def test_datagrams_that_came_before_are_there() -> None:
+    with ScriptedApi([]) as api:
+        environ = handed_over(api, "telemetry:dogstatsd:next")
+        with socket.socket(fileno=os.dup(FIRST + 1)) as given, given.dup() as client:
+            client.sendto(b"early:1|c", given.getsockname())
+        handover = adopted(environ)
+        assert handover.dogstatsd is not None
+        assert handover.dogstatsd.recv(100) == b"early:1|c"
+        assert not os.get_inheritable(handover.dogstatsd.fileno())
+        close(handover)
+
+
 def test_no_child_inherits_anything() -> None:
     with ScriptedApi([]) as api:
         environ = handed_over(api)
@@ -116,7 +132,7 @@ def test_without_telemetry() -> None:
 
 def test_a_listener_that_this_version_does_not_know_refuses_its_clients() -> None:
     with ScriptedApi([]) as api:
-        environ = handed_over(api, "dogstatsd:next")
+        environ = handed_over(api, "traces:next")
         handover = adopted(environ)
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(FIRST)

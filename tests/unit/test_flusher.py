@@ -15,7 +15,6 @@ from fliptop.intake.client import IntakeClient
 from fliptop.intake.connect import Connector
 from fliptop.intake.tls import TlsOptions
 from fliptop.logs.pipeline import LogOptions, LogPipeline
-from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.platform.telemetry import Record
@@ -25,15 +24,19 @@ pytestmark = pytest.mark.anyio
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
+async def collect_nothing(_last: bool) -> None:
+    """Nothing waits outside of the pipelines."""
+
+
 class Flush:
     """A flusher with all its parts, and an intake that is a function."""
 
     def __init__(self, ledger: Ledger, clock: MovedClock, ca_file: str = "") -> None:
         self.clock, self.ledger = clock, ledger
         self.logs = LogPipeline(LogOptions(True, "", "http://intake/logs", 3), Identity({}, None, {}), ledger, clock)
-        self.breaker = Breaker(clock)
+        self.outbox = Outbox(ledger, clock)
         self.client = IntakeClient(Connector(30, TlsOptions(ca_file)), WrittenKey("key"), clock)
-        self.flusher = TelemetryFlusher(self.logs, Outbox(ledger, self.breaker), self.client, self.breaker)
+        self.flusher = TelemetryFlusher([self.logs], self.outbox, self.client, collect_nothing)
 
     def log(self, lines: int = 1) -> None:
         for _ in range(lines):
@@ -108,7 +111,7 @@ async def test_whatever_goes_wrong_is_an_answer(
     intake(fail)
     flush.log()
     await flush.flusher.flush(3)
-    assert (flush.ledger.pending("logs"), flush.breaker.open) == (1, True)
+    assert (flush.ledger.pending("logs"), flush.outbox.resting("intake")) == (1, True)
     assert str(problem) in said[0]
     await flush.flusher.finish(1)
     assert flush.ledger.summary()["logs"]["dropped"] == {"shutdown": 1}
@@ -124,7 +127,7 @@ async def test_a_flush_without_time_says_nothing_about_the_intake(flush: Flush, 
     requests = intake(lambda _: httpx.Response(202))
     flush.log()
     await flush.flusher.flush(0.0)
-    assert (requests, flush.breaker.open, flush.ledger.pending("logs")) == ([], False, 1)
+    assert (requests, flush.outbox.resting("intake"), flush.ledger.pending("logs")) == ([], False, 1)
     await flush.flusher.flush(3.0)
     assert flush.ledger.delivered("logs") == 1
 
@@ -145,7 +148,7 @@ async def test_while_the_intake_is_dead_nothing_is_sent_until_the_pause_is_over(
 
 async def test_without_a_key_nothing_is_sealed_and_everything_is_counted(ledger: Ledger, clock: MovedClock) -> None:
     flush = Flush(ledger, clock)
-    keyless = TelemetryFlusher(flush.logs, Outbox(ledger, flush.breaker), None, flush.breaker)
+    keyless = TelemetryFlusher([flush.logs], flush.outbox, None, collect_nothing)
     flush.log(3)
     flush.logs.take(Record("function", 1, "an orphan"))
     await keyless.flush(3)

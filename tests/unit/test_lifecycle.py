@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 
+from fliptop.awake import sleep_awake
 from fliptop.identity import Identity
-from fliptop.lifecycle import loop
+from fliptop.lifecycle import flushing, loop
 from fliptop.lifecycle import milestones as milestones_module
 from fliptop.lifecycle.deadline import FIRST_PROBE_S, LONGEST_FLUSH_S, flush_budget, invoke_margin, memory_mb, time_left
-from fliptop.lifecycle.loop import Lifecycle
+from fliptop.lifecycle.loop import Lifecycle, Options
 from fliptop.lifecycle.milestones import Milestones
+from fliptop.lifecycle.strategy import Kind, Strategy
 from fliptop.platform.extensions_api import Event, Invoke, Shutdown
 from fliptop.platform.telemetry import Record
 from tests.conftest import MovedClock
@@ -64,7 +66,7 @@ def milestones() -> Milestones:
 
 
 def life(clock: MovedClock, milestones: Milestones, *, telemetry: bool = True) -> Lifecycle:
-    return Lifecycle(clock, Identity({}, None, {}), milestones, 0.2, telemetry=telemetry)
+    return Lifecycle(clock, Identity({}, None, {}), milestones, Options(0.2, telemetry))
 
 
 def invoke(clock: MovedClock, request_id: str = "r1", seconds: float = 3.0) -> Invoke:
@@ -195,3 +197,121 @@ async def test_after_lambda_dropped_records_silence_says_that_the_runtime_is_don
     milestones.take(Record("platform.logsDropped", 1, {"droppedRecords": 9}))
     with anyio.fail_after(5):
         await life(clock, milestones).run(Script(invoke(clock, "r1", 600), shutdown(clock)), Flushes())
+
+
+class Held(Flushes):
+    """Flushes that last until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = anyio.Event()
+        self.ended = 0
+
+    async def flush(self, left_s: float) -> None:
+        await super().flush(left_s)
+        await self.let_go.wait()
+        self.ended += 1
+
+
+def chosen(clock: MovedClock, milestones: Milestones, strategy: Strategy) -> Lifecycle:
+    return Lifecycle(clock, Identity({}, None, {}), milestones, Options(0.2, True, strategy))
+
+
+async def test_an_overlapping_flush_is_not_waited_for(clock: MovedClock, milestones: Milestones) -> None:
+    flushes, script = Held(), Script(invoke(clock, "r1"), invoke(clock, "r2"), shutdown(clock))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(chosen(clock, milestones, Strategy("continuously", 0)).run, script, flushes)
+        await anyio.wait_all_tasks_blocked()
+        assert script.asked == 3, "no record of any runtime was needed"
+        assert (len(flushes.budgets), flushes.ended) == (1, 0), "one at a time"
+        assert flushes.finished == []
+        flushes.let_go.set()
+    assert (flushes.ended, len(flushes.finished)) == (1, 1)
+
+
+async def test_shutdown_does_not_wait_long_for_an_overlapping_flush(clock: MovedClock, milestones: Milestones) -> None:
+    flushes, script = Held(), Script(invoke(clock), shutdown(clock, 0.4))
+    with anyio.fail_after(5):
+        await chosen(clock, milestones, Strategy("continuously", 0)).run(script, flushes)
+    assert (flushes.ended, len(flushes.finished)) == (0, 1)
+
+
+async def test_a_flush_at_the_start_comes_before_the_next_event(clock: MovedClock, milestones: Milestones) -> None:
+    flushes, script = Held(), Script(invoke(clock), shutdown(clock))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(chosen(clock, milestones, Strategy("periodically", 0)).run, script, flushes)
+        await anyio.wait_all_tasks_blocked()
+        assert (script.asked, len(flushes.budgets)) == (1, 1)
+        flushes.let_go.set()
+    assert flushes.budgets == [pytest.approx(2.8)], "within the deadline"
+
+
+@pytest.mark.parametrize("kind", ["end", "periodically", "continuously"])
+async def test_an_invocation_without_a_flush_is_done_at_once(
+    clock: MovedClock, milestones: Milestones, kind: Kind
+) -> None:
+    flushes, script = Flushes(), Script(invoke(clock), shutdown(clock))
+    with anyio.fail_after(1):
+        await chosen(clock, milestones, Strategy(kind, 3600)).run(script, flushes)
+    assert (flushes.budgets, len(flushes.finished)) == ([], 1)
+
+
+async def test_during_a_long_invocation_telemetry_is_sent_meanwhile(
+    clock: MovedClock, milestones: Milestones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flushing, "SHORTEST_RACE_S", 0.01)
+    milestones.take(done("other"))
+    flushes, script = Flushes(), Script(invoke(clock, seconds=600), shutdown(clock))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(chosen(clock, milestones, Strategy("end", 0.005)).run, script, flushes)
+        for number in (1, 2):
+            clock.advance(1)
+            with anyio.fail_after(5):
+                while len(flushes.budgets) < number:  # noqa: ASYNC110 -- its clock is moved by hand
+                    await anyio.sleep(0.001)
+        assert script.asked == 1
+        milestones.take(done("r1"))
+    assert len(flushes.budgets) == 3
+
+
+async def test_the_end_of_a_run_waits_for_the_flush_that_is_under_way(
+    clock: MovedClock, milestones: Milestones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flushing, "SHORTEST_RACE_S", 0.01)
+    milestones.take(done("other"))
+    flushes, script = Held(), Script(invoke(clock, seconds=600), shutdown(clock))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(chosen(clock, milestones, Strategy("end", 0.0001)).run, script, flushes)
+        clock.advance(1)
+        with anyio.fail_after(5):
+            while not flushes.budgets:  # noqa: ASYNC110 -- likewise
+                await anyio.sleep(0.001)
+        milestones.take(done("r1"))
+        await anyio.wait_all_tasks_blocked()
+        assert (script.asked, len(flushes.budgets)) == (1, 1)
+        flushes.let_go.set()
+    assert len(flushes.budgets) == 2
+
+
+async def test_a_defect_in_an_overlapping_flush_does_not_end_the_loop(
+    clock: MovedClock, milestones: Milestones, said: list[str]
+) -> None:
+    flushes, script = Flushes(fail=True), Script(invoke(clock, "r1"), invoke(clock, "r2"), shutdown(clock))
+    with anyio.fail_after(5):
+        await chosen(clock, milestones, Strategy("continuously", 0)).run(script, flushes)
+    assert len(flushes.finished) == 1
+    assert "a defect" in said[0]
+
+
+async def test_a_freeze_does_not_count_as_time_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slept = 0.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += 3600 if len(slept) == 2 else seconds
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    monkeypatch.setattr(anyio, "current_time", lambda: now)
+    await sleep_awake(2.0)
+    assert sum(slept) == pytest.approx(2.5), "the tick in which it happened starts anew"

@@ -35,12 +35,17 @@ def breaker(clock: MovedClock) -> Breaker:
 
 
 @pytest.fixture
-def outbox(ledger: Ledger, breaker: Breaker) -> Outbox:
-    return Outbox(ledger, breaker, ceiling=100)
+def outbox(ledger: Ledger, clock: MovedClock) -> Outbox:
+    return Outbox(ledger, clock, ceiling=100, jitter=random.Random(7))
 
 
-def put(outbox: Outbox, ledger: Ledger, *numbers: int, size: int = 10) -> list[Payload]:
-    payloads = [Payload(number, "logs", 3, "https://intake", (), b"x" * size) for number in numbers]
+def plenty(_failures: int) -> float:
+    """A budget that no test uses up."""
+    return 10
+
+
+def put(outbox: Outbox, ledger: Ledger, *numbers: int, size: int = 10, host: str = "intake") -> list[Payload]:
+    payloads = [Payload(number, "logs", 3, f"https://{host}/logs", (), b"x" * size) for number in numbers]
     for payload in payloads:
         ledger.accept("logs", 3)
         outbox.put(payload)
@@ -72,33 +77,107 @@ def test_the_fate_of_a_payload(status: int | None, expected: str) -> None:
 async def test_delivered_in_order_and_booked(outbox: Outbox, ledger: Ledger) -> None:
     payloads = put(outbox, ledger, 1, 2)
     intake = Intake(202, 200)
-    await outbox.flush(intake.send)
+    await outbox.flush(intake.send, plenty)
     assert intake.sent == payloads
     assert (ledger.delivered("logs"), ledger.pending("logs"), outbox.items) == (6, 0, 0)
 
 
 @pytest.mark.parametrize("status", [None, 408, 429, 500, 503])
-async def test_a_failure_keeps_everything_and_the_retry_sends_the_same_bytes(
-    outbox: Outbox, ledger: Ledger, breaker: Breaker, said: list[str], status: int | None
+async def test_a_failure_keeps_the_payload_and_the_retry_sends_the_same_bytes(
+    outbox: Outbox, ledger: Ledger, clock: MovedClock, said: list[str], status: int | None
 ) -> None:
-    first, second = put(outbox, ledger, 1, 2)
-    failing = Intake(status)
-    await outbox.flush(failing.send)
-    assert (failing.sent, ledger.pending("logs"), breaker.open) == ([first], 6, True)
-    working = Intake(202, 202)
-    await outbox.flush(working.send)
-    assert working.sent == [first, second]
-    assert working.sent[0] is first
-    assert (ledger.delivered("logs"), breaker.open) == (6, False)
+    (payload,) = put(outbox, ledger, 1)
+    await outbox.flush(Intake(status).send, plenty)
+    assert (ledger.pending("logs"), outbox.resting("intake")) == (3, True)
+    await outbox.flush(Intake().send, plenty)
+    clock.advance(1)
+    working = Intake(202)
+    await outbox.flush(working.send, plenty)
+    assert working.sent[0] is payload
+    assert (ledger.delivered("logs"), outbox.resting("intake")) == (3, False)
     assert len(said) == 1
     assert "kept for later" in said[0]
 
 
+async def test_each_payload_gets_its_turn_whatever_happens_to_one(
+    outbox: Outbox, ledger: Ledger, clock: MovedClock, said: list[str]
+) -> None:
+    first, second, third = put(outbox, ledger, 1, 2, 3)
+    intake = Intake(500, 202, 202, 202)
+    await outbox.flush(intake.send, plenty)
+    await outbox.flush(intake.send, plenty)
+    assert intake.sent == [first, second, third, first]
+    assert ledger.delivered("logs") == 9
+
+
+@pytest.mark.parametrize(("answers", "sent"), [((500, 500, 500), 3), ((None,), 1)])
+async def test_a_host_that_keeps_failing_has_had_its_chance(
+    outbox: Outbox, ledger: Ledger, clock: MovedClock, answers: tuple[int | None, ...], sent: int
+) -> None:
+    put(outbox, ledger, 1, 2, 3, 4, 5)
+    intake = Intake(*answers)
+    await outbox.flush(intake.send, plenty)
+    assert len(intake.sent) == sent
+    clock.advance(60)
+    probe = Intake(500)
+    await outbox.flush(probe.send, plenty)
+    assert len(probe.sent) == 1, "one that failed before is asked once"
+
+
+async def test_a_host_that_asks_to_be_left_alone_is_left_alone(
+    outbox: Outbox, ledger: Ledger, clock: MovedClock
+) -> None:
+    put(outbox, ledger, 1, 2)
+    intake = Intake(429, 202, 202)
+    intake.answers[0] = Answer(429, retry_after_s=20)
+    await outbox.flush(intake.send, plenty)
+    clock.advance(19)
+    await outbox.flush(intake.send, plenty)
+    assert len(intake.sent) == 1
+    clock.advance(2)
+    await outbox.flush(intake.send, plenty)
+    assert ledger.delivered("logs") == 6
+
+
+async def test_one_host_that_does_not_answer_costs_the_others_nothing(outbox: Outbox, ledger: Ledger) -> None:
+    (lost,) = put(outbox, ledger, 1, host="dead")
+    (arrives,) = put(outbox, ledger, 2, host="alive")
+    sent = []
+
+    async def send(payload: Payload) -> Answer:
+        if payload is lost:
+            await anyio.sleep_forever()
+        sent.append(payload)
+        return Answer(202)
+
+    await outbox.flush(send, lambda _failures: 0.11)
+    assert sent == [arrives]
+    assert (outbox.resting("dead"), outbox.resting("alive"), ledger.pending("logs")) == (True, False, 3)
+
+
+async def test_the_last_flush_asks_even_who_rests(outbox: Outbox, ledger: Ledger) -> None:
+    put(outbox, ledger, 1)
+    await outbox.flush(Intake(None).send, plenty)
+    await outbox.flush(Intake(202).send, plenty, last=True)
+    assert ledger.delivered("logs") == 3
+
+
 async def test_a_refused_payload_costs_no_other(outbox: Outbox, ledger: Ledger, said: list[str]) -> None:
     put(outbox, ledger, 1, 2)
-    await outbox.flush(Intake(413, 202).send)
+    await outbox.flush(Intake(413, 202).send, plenty)
     assert ledger.summary()["logs"] == {"accepted": 6, "delivered": 3, "pending": 0, "dropped": {"http_413": 3}}
     assert "HTTP 413" in said[0]
+
+
+async def test_a_refused_key_costs_other_hosts_nothing(outbox: Outbox, ledger: Ledger, said: list[str]) -> None:
+    put(outbox, ledger, 1, 2, host="one")
+    put(outbox, ledger, 3, host="other")
+
+    async def send(payload: Payload) -> Answer:
+        return Answer(403 if "one" in payload.url else 202)
+
+    await outbox.flush(send, plenty)
+    assert ledger.summary()["logs"] == {"accepted": 9, "delivered": 3, "pending": 0, "dropped": {"http_403": 6}}
 
 
 async def test_a_refused_key_is_said_once_and_everything_is_drained(
@@ -107,7 +186,7 @@ async def test_a_refused_key_is_said_once_and_everything_is_drained(
     for number in (1, 3):
         put(outbox, ledger, number, number + 1)
         intake = Intake(403)
-        await outbox.flush(intake.send)
+        await outbox.flush(intake.send, plenty)
         assert len(intake.sent) == 1
     assert ledger.summary()["logs"]["dropped"] == {"http_403": 12}
     assert len(said) == 1
@@ -119,12 +198,12 @@ async def test_over_the_ceiling_the_oldest_are_dropped_and_counted(outbox: Outbo
     assert outbox.size == 80
     assert ledger.summary()["logs"]["dropped"] == {"outbox_full": 3}
     intake = Intake(202, 202)
-    await outbox.flush(intake.send)
+    await outbox.flush(intake.send, plenty)
     assert [payload.number for payload in intake.sent] == [2, 3]
 
 
 async def test_a_flush_that_is_cut_short_loses_nothing(
-    outbox: Outbox, ledger: Ledger, breaker: Breaker, said: list[str]
+    outbox: Outbox, ledger: Ledger, clock: MovedClock, said: list[str]
 ) -> None:
     (payload,) = put(outbox, ledger, 1)
 
@@ -132,14 +211,19 @@ async def test_a_flush_that_is_cut_short_loses_nothing(
         await anyio.sleep_forever()
         raise AssertionError("unreachable")
 
-    with anyio.move_on_after(0.01):
-        await outbox.flush(black_hole)
-    outbox.no_answer(0.01)
+    await outbox.flush(black_hole, lambda _failures: 0.11)
     assert "did not answer within" in said[0]
-    assert (ledger.pending("logs"), breaker.open) == (3, True)
+    assert (ledger.pending("logs"), outbox.resting("intake")) == (3, True)
+    clock.advance(1)
     intake = Intake(202)
-    await outbox.flush(intake.send)
+    await outbox.flush(intake.send, plenty)
     assert intake.sent == [payload]
+
+
+async def test_without_time_nobody_is_asked_and_nobody_is_to_blame(outbox: Outbox, ledger: Ledger) -> None:
+    put(outbox, ledger, 1)
+    await outbox.flush(Intake().send, lambda _failures: 0.05)
+    assert (ledger.pending("logs"), outbox.resting("intake")) == (3, False)
 
 
 def test_what_shutdown_leaves_is_counted(outbox: Outbox, ledger: Ledger) -> None:

@@ -37,13 +37,14 @@ def free_telemetry_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     monkeypatch.setattr(ready, "TELEMETRY_PORT", port)
+    monkeypatch.setattr(ready, "DOGSTATSD_PORT", 0)
     yield port
 
 
 def close(handover: ready.Handover) -> None:
     handover.api.close()
-    if handover.telemetry is not None:
-        handover.telemetry.close()
+    for listener in filter(None, (handover.telemetry, handover.dogstatsd)):
+        listener.close()
 
 
 def become_ready(api: ScriptedApi, **environ: str) -> ready.Handover:
@@ -99,6 +100,33 @@ def test_a_port_in_use_is_named_and_costs_only_its_listener(free_telemetry_port:
         assert handover.api.receive().status == 200
         assert api.whats() == ["register", "next"]
         close(handover)
+
+
+def test_datagrams_wait_in_a_buffer_as_large_as_the_kernel_allows() -> None:
+    with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        assert handover.dogstatsd is not None
+        assert handover.dogstatsd.getsockname()[0] == "127.0.0.1"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"early:1|c", handover.dogstatsd.getsockname())
+            plain = client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        assert handover.dogstatsd.recv(100) == b"early:1|c"
+        assert handover.dogstatsd.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > plain
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
+def test_a_port_for_datagrams_in_use_costs_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(ready, "DOGSTATSD_PORT", taken.getsockname()[1])
+        with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
+            handover = become_ready(api)
+            assert handover.dogstatsd is None
+            assert "no DogStatsD metrics" in handover.warnings[0]
+            assert handover.telemetry is not None
+            assert handover.api.receive().status == 200
+            close(handover)
 
 
 def test_a_refused_registration_is_the_end() -> None:

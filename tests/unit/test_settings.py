@@ -231,3 +231,64 @@ def nested(flat: dict[str, object]) -> dict[str, object]:
         else:
             document[top] = value
     return document
+
+
+def metric_settings(**environ: str) -> tuple[Settings, list[str]]:
+    return load({"LAMBDA_TASK_ROOT": "/nowhere", **environ})
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "https://api.datadoghq.com"),
+        ({"DD_SITE": "datadoghq.eu"}, "https://api.datadoghq.eu"),
+        ({"DD_URL": "https://one"}, "https://one"),
+        ({"DD_URL": "https://one", "DD_DD_URL": "http://two:1/"}, "http://two:1"),
+    ],
+)
+def test_where_metrics_go(environ: dict[str, str], url: str) -> None:
+    assert metric_settings(**environ)[0].metrics_url == url
+
+
+def test_the_compression_of_metrics() -> None:
+    assert metric_settings()[0].metrics_compression == 3
+    assert metric_settings(DD_COMPRESSION_LEVEL="5")[0].metrics_compression == 5
+    both = {"DD_COMPRESSION_LEVEL": "5", "DD_METRICS_CONFIG_COMPRESSION_LEVEL": "7"}
+    assert metric_settings(**both)[0].metrics_compression == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("DD_HISTOGRAM_PERCENTILES", "0.95 0.99", (95, 99)),
+        ("DD_HISTOGRAM_PERCENTILES", "0.5,1", (50, 100)),
+        ("DD_HISTOGRAM_PERCENTILES", "75", (75,)),
+        ("DD_HISTOGRAM_AGGREGATES", "MAX, sum", ("max", "sum")),
+        ("DD_LAMBDA_CUSTOMER_METRICS_EXCLUDE_TAGS", "region, env", ("region", "env")),
+        ("DD_DOGSTATSD_QUEUE_SIZE", "0", 0),
+        ("DD_DOGSTATSD_SO_RCVBUF", "1048576", 1048576),
+    ],
+)
+def test_settings_of_metrics(name: str, value: str, expected: object) -> None:
+    settings, complaints = metric_settings(**{name: value})
+    assert getattr(settings, name[3:].lower()) == expected
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DD_HISTOGRAM_PERCENTILES", "0.95 x"),
+        ("DD_HISTOGRAM_PERCENTILES", "0"),
+        ("DD_HISTOGRAM_PERCENTILES", "101"),
+        ("DD_HISTOGRAM_PERCENTILES", "nan"),
+        ("DD_HISTOGRAM_AGGREGATES", "max p99"),
+        ("DD_DOGSTATSD_QUEUE_SIZE", "-1"),
+        ("DD_DOGSTATSD_BUFFER_SIZE", "1.5"),
+        ("DD_DOGSTATSD_SO_RCVBUF", "1e99"),
+    ],
+)
+def test_settings_of_metrics_that_cannot_be_used(name: str, value: str) -> None:
+    settings, (complaint,) = metric_settings(**{name: value})
+    assert getattr(settings, name[3:].lower()) == getattr(Settings(), name[3:].lower())
+    assert name in complaint

@@ -33,6 +33,7 @@ class IntakeClient:
         self._clock = clock
         self._client: httpx.AsyncClient | None = None
         self._used_at = 0.0
+        self._in_flight = 0
 
     async def send(self, payload: Payload) -> Answer:
         """Send `payload` once and say how the intake answered. Without a key nothing is sent."""
@@ -48,10 +49,14 @@ class IntakeClient:
         client = await self._fresh(payload.url)
         headers = [*payload.headers, ("DD-API-KEY", key), ("User-Agent", f"fliptop/{__version__}")]
         request = client.build_request("POST", payload.url, content=payload.body, headers=headers)
-        response = await client.send(request, stream=True)
-        # The status has decided. Neither a slow or broken body nor the end of our time may make us send this again.
-        with anyio.CancelScope(shield=True), anyio.move_on_after(DRAIN_S):
-            await _read_and_forget(response)
+        self._in_flight += 1
+        try:
+            response = await client.send(request, stream=True)
+            # The status has decided. Neither a slow or broken body nor the end of our time may make us send this again.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(DRAIN_S):
+                await _read_and_forget(response)
+        finally:
+            self._in_flight -= 1
         self._used_at = self._clock.wall()
         return Answer(response.status_code, retry_after_s=_seconds(response.headers.get("Retry-After")))
 
@@ -69,7 +74,8 @@ class IntakeClient:
             await client.aclose()
 
     async def _fresh(self, url: str) -> httpx.AsyncClient:
-        if self._client is not None and abs(self._clock.wall() - self._used_at) > IDLE_LIMIT_S:
+        idle = not self._in_flight and abs(self._clock.wall() - self._used_at) > IDLE_LIMIT_S
+        if self._client is not None and idle:
             await self.aclose()
         if self._client is None:
             self._client = self._connector.client(url)

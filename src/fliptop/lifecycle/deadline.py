@@ -18,14 +18,16 @@ LONGEST_FLUSH_S: Final = 5.0
 # After a failure, a short attempt tells whether the intake is back; each further one may take twice as long, because a
 # slow intake is not a dead one.
 FIRST_PROBE_S: Final = 1.0
-# An attempt that gets less time than this says nothing about the intake, and is not made.
-SHORTEST_FLUSH_S: Final = 0.1
+
+
+def cpu_share(memory_mb: float) -> float:
+    """The share of a core that a function of `memory_mb` has, one core at most."""
+    return min(1.0, max(memory_mb, 128) / FULL_CORE_MB)
 
 
 def invoke_margin(memory_mb: float) -> float:
     """Seconds to keep free before an invocation's deadline, on a function of `memory_mb`."""
-    share = min(1.0, max(memory_mb, 128) / FULL_CORE_MB)
-    return max(LEAST_MARGIN_S, LEAST_MARGIN_S / 2 + LAST_ACT_CPU_S / share)
+    return max(LEAST_MARGIN_S, LEAST_MARGIN_S / 2 + LAST_ACT_CPU_S / cpu_share(memory_mb))
 
 
 def memory_mb(environ: Mapping[str, str]) -> float:

@@ -1,13 +1,14 @@
 """The loop over `/event/next`. Nothing but SHUTDOWN ends it.
 
-INVOKE: wait until the runtime is done, flush, ask for the next event. All of it within the invocation's deadline, on
-the wall clock. SHUTDOWN: take the last records, flush once more, settle the ledger.
+INVOKE: ask `flushing` when to flush, and do so: at the start, beside the function's run, when the runtime is done, or
+not this time; then ask for the next event. All of it within the invocation's deadline, on the wall clock. SHUTDOWN:
+take the last records, flush once more, settle the ledger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 
@@ -15,7 +16,9 @@ from fliptop import report
 from fliptop.clock import Clock
 from fliptop.identity import Identity
 from fliptop.lifecycle.deadline import SHUTDOWN_MARGIN_S, time_left
+from fliptop.lifecycle.flushing import FlushControl, Overlap
 from fliptop.lifecycle.milestones import Milestones
+from fliptop.lifecycle.strategy import Strategy
 from fliptop.platform.extensions_api import Event, Invoke, Shutdown
 
 # The report of the last invocation comes within 40 ms of SHUTDOWN; without one, this is how long we listen for it.
@@ -36,7 +39,7 @@ class Flusher(Protocol):
     """What sends telemetry. Both take the seconds they may last; neither raises."""
 
     def flush(self, left_s: float) -> Awaitable[None]:
-        """Send what waits, at the end of an invocation that has `left_s` left."""
+        """Send what waits, within `left_s`."""
         ...
 
     def finish(self, left_s: float) -> Awaitable[None]:
@@ -44,42 +47,92 @@ class Flusher(Protocol):
         ...
 
 
+class Options(NamedTuple):
+    """What does not change during a life: see `Lifecycle`."""
+
+    margin_s: float
+    telemetry: bool
+    strategy: Strategy = Strategy()
+
+
+class Observer(Protocol):
+    """Who wants to know of events."""
+
+    def invoked(self, request_id: str) -> None:
+        """A request has begun."""
+        ...
+
+    def shut_down(self) -> None:
+        """The environment ends."""
+        ...
+
+
 class Lifecycle:
     """One execution environment's life, from the first event to SHUTDOWN. `margin_s` is kept free before the deadline
-    of each invocation; `telemetry` False: no records will come.
+    of each invocation; `telemetry` False: no records will come. `observer` is told of each event;
+    `strategy` is what the user chose.
     """
 
     def __init__(
-        self, clock: Clock, identity: Identity, milestones: Milestones, margin_s: float, *, telemetry: bool
+        self,
+        clock: Clock,
+        identity: Identity,
+        milestones: Milestones,
+        options: Options,
+        observer: Observer | None = None,
     ) -> None:
         self._clock = clock
-        self._margin_s = margin_s
+        self._margin_s, self._telemetry, _ = options
         self._identity = identity
         self._milestones = milestones
-        self._telemetry = telemetry
+        self._observer = observer
+        self._control = FlushControl(options.strategy, clock)
         self._last_request: str | None = None
 
     async def run(self, events: Events, flusher: Flusher) -> None:
         """Serve events until SHUTDOWN has been served."""
-        while True:
-            event = await events.next()
-            try:
+        async with anyio.create_task_group() as tasks:
+            overlap = Overlap(flusher.flush, self._control, tasks)
+            tasks.start_soon(overlap.race)
+            while True:
+                event = await events.next()
+                try:
+                    if isinstance(event, Shutdown):
+                        await self._shut_down(event, flusher, overlap)
+                    else:
+                        await self._invocation(event, flusher, overlap)
+                except Exception as problem:  # noqa: BLE001 -- promise 1: a defect here must not cost an invocation
+                    name = type(event).__name__
+                    report.error(f"{name} could not be served ({problem!r}): telemetry is kept for later")
                 if isinstance(event, Shutdown):
-                    await self._shut_down(event, flusher)
-                else:
-                    await self._invocation(event, flusher)
-            except Exception as problem:  # noqa: BLE001 -- promise 1: a defect here must not cost an invocation
-                report.error(f"{type(event).__name__} could not be served ({problem!r}): telemetry is kept for later")
-            if isinstance(event, Shutdown):
-                return
+                    break
+            tasks.cancel_scope.cancel()
 
-    async def _invocation(self, event: Invoke, flusher: Flusher) -> None:
+    async def _invocation(self, event: Invoke, flusher: Flusher, overlap: Overlap) -> None:
         report.debug(f"Invoke event {event.request_id}; deadline: {event.deadline_ms}")
         self._last_request = event.request_id
+        self._tell_observer(event)
         self._identity.learn_arn(event.function_arn)
+        match self._control.begin():
+            case "overlap":
+                overlap.start()
+            case "start":
+                await self._flush(event, flusher, overlap)
+            case "end":
+                began = anyio.current_time()
+                with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s)):
+                    await self._runtime_done(event.request_id)
+                self._control.ran(anyio.current_time() - began)
+                await self._flush(event, flusher, overlap)
+
+    async def _flush(self, event: Invoke, flusher: Flusher, overlap: Overlap) -> None:
+        """Flush, with nothing beside it, within the time that `event` leaves."""
+        began = anyio.current_time()
         with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s)):
-            await self._runtime_done(event.request_id)
+            await overlap.settled()
+        self._control.flushing()
         await flusher.flush(self._left(event.deadline_ms, self._margin_s))
+        self._control.flushed(anyio.current_time() - began)
 
     async def _runtime_done(self, request_id: str) -> None:
         if self._telemetry and not self._milestones.proven:
@@ -92,13 +145,26 @@ class Lifecycle:
         if self._telemetry or self._milestones.proven:
             await self._milestones.runtime_done(request_id)
 
-    async def _shut_down(self, event: Shutdown, flusher: Flusher) -> None:
+    async def _shut_down(self, event: Shutdown, flusher: Flusher, overlap: Overlap) -> None:
         report.debug(f"Exiting: {event.reason}, deadline: {event.deadline_ms}")
         left = self._left(event.deadline_ms, SHUTDOWN_MARGIN_S)
         if self._last_request is not None and self._milestones.proven:
             with anyio.move_on_after(min(left, LAST_RECORDS_S)):
                 await self._milestones.reported(self._last_request)
+        self._tell_observer(event)
+        with anyio.move_on_after(self._left(event.deadline_ms, SHUTDOWN_MARGIN_S) / 2):
+            await overlap.settled()
+        await overlap.stop()
         await flusher.finish(self._left(event.deadline_ms, SHUTDOWN_MARGIN_S))
+
+    def _tell_observer(self, event: Event) -> None:
+        try:
+            if self._observer is not None and isinstance(event, Invoke):
+                self._observer.invoked(event.request_id)
+            elif self._observer is not None:
+                self._observer.shut_down()
+        except Exception as problem:  # noqa: BLE001 -- promise 1: nor may it cost the flush
+            report.error(f"{type(event).__name__} could not be measured ({problem!r})")
 
     def _left(self, deadline_ms: int, margin_s: float) -> float:
         return time_left(deadline_ms, self._clock.wall(), margin_s)

@@ -55,8 +55,10 @@ class Ledger:
         """How many the intake took."""
         return self._books[f"{signal} delivered"]
 
-    def dropped(self, signal: str) -> int:
-        """How many were given up, for whatever reason."""
+    def dropped(self, signal: str, reason: str | None = None) -> int:
+        """How many were given up, for `reason` or for whatever reason."""
+        if reason is not None:
+            return self._books[f"{signal} dropped {reason}"]
         return sum(self._reasons(signal).values())
 
     def pending(self, signal: str) -> int:

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import anyio
+
 from fliptop import report
+from fliptop.awake import sleep_awake
+from fliptop.clock import Clock
 from fliptop.outbox.breaker import Breaker
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.payload import Payload
 from fliptop.outbox.verdict import Answer, drop_reason, fate
 
 Send = Callable[[Payload], Awaitable[Answer]]
+Budget = Callable[[int], float]
 
 # Sealed (compressed) bytes that may wait for a dead intake. A 128 MB function keeps room to live.
 CEILING_BYTES: Final = 8 * 1024 * 1024
 KEY_REFUSED: Final = frozenset({401, 403})
+# A host that has just failed so often in one flush has had its chance. One that failed before is asked once.
+MOST_FAILURES: Final = 3
+# An attempt that gets less time than this says nothing about the intake, and is not made.
+SHORTEST_ATTEMPT_S: Final = 0.1
 
 
 class Outbox:
     """Payloads that the intake has not settled yet, oldest first.
 
     `put` never blocks: over `ceiling` bytes the oldest payloads are given up, counted as `outbox_full`. `flush` sends
-    what is there until it is empty, the intake fails or the caller's deadline cancels it; a payload that was in flight
-    when that happened stays first in line, the same bytes under the same number.
+    what is there; each host of the intake is served beside the others and has a breaker of its own, so that one that
+    fails costs the others nothing. A payload that was in flight when time was up stays where it was, the same bytes
+    under the same number.
     """
 
-    def __init__(self, ledger: Ledger, breaker: Breaker, ceiling: int = CEILING_BYTES) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, ceiling: int = CEILING_BYTES, jitter: random.Random | None = None
+    ) -> None:
         self._ledger = ledger
-        self._breaker = breaker
+        self._clock = clock
         self._ceiling = ceiling
+        self._jitter = jitter
         self._waiting: deque[Payload] = deque()
+        self._breakers: dict[str, Breaker] = {}
         self._told: set[str] = set()
 
     @property
@@ -44,6 +59,10 @@ class Outbox:
         """Bytes in all waiting payloads."""
         return sum(len(payload.body) for payload in self._waiting)
 
+    def resting(self, host: str) -> bool:
+        """True while nothing is to be sent to `host`, because it failed a moment ago."""
+        return host in self._breakers and self._breakers[host].open
+
     def put(self, payload: Payload) -> None:
         """Take over a sealed payload."""
         self._waiting.append(payload)
@@ -51,26 +70,56 @@ class Outbox:
             self._give_up(self._waiting[0], "outbox_full")
             self._tell_once("outbox_full", f"over {self._ceiling} bytes wait for the intake: the oldest are dropped")
 
-    async def flush(self, send: Send) -> None:
-        """Send what is waiting with `send`. Safe to cancel at any await."""
-        while self._waiting:
-            payload = self._waiting[0]
-            if not self._settle(payload, await send(payload)):
+    async def flush(self, send: Send, budget: Budget, *, last: bool = False) -> None:
+        """Send what is waiting with `send`, each payload once at most. `budget` says how many seconds a host may take
+        that has failed so often in a row. Hosts whose pause is not over are left alone, unless this is the `last`
+        chance. Safe to cancel at any await.
+        """
+        async with anyio.create_task_group() as hosts:
+            for host, payloads in self._by_host().items():
+                breaker = self._breakers.setdefault(host, Breaker(self._clock, self._jitter))
+                seconds = budget(breaker.failures)
+                if seconds >= SHORTEST_ATTEMPT_S and (last or not breaker.open):
+                    hosts.start_soon(self._serve, breaker, payloads, send, seconds)
+
+    def _by_host(self) -> dict[str, list[Payload]]:
+        hosts: dict[str, list[Payload]] = {}
+        for payload in self._waiting:
+            hosts.setdefault(host_of(payload.url), []).append(payload)
+        return hosts
+
+    async def _serve(self, breaker: Breaker, payloads: list[Payload], send: Send, seconds: float) -> None:
+        async def time_is_up() -> None:
+            await sleep_awake(seconds)
+            sending.cancel_scope.cancel()
+            breaker.failed()
+            self._tell_once("retry", f"the intake did not answer within {seconds:.1f} s: telemetry is kept for later")
+
+        async with anyio.create_task_group() as sending:
+            sending.start_soon(time_is_up)
+            await self._send_in_turn(breaker, payloads, send)
+            sending.cancel_scope.cancel()
+
+    async def _send_in_turn(self, breaker: Breaker, payloads: list[Payload], send: Send) -> None:
+        failures_left = 1 if breaker.failures else MOST_FAILURES
+        for payload in payloads:
+            if payload not in self._waiting:
+                continue
+            answer = await send(payload)
+            if self._settle(breaker, payload, answer):
+                continue
+            failures_left -= 1
+            if not failures_left or answer.status is None or answer.retry_after_s is not None:
                 return
 
-    def no_answer(self, seconds: float) -> None:
-        """A flush of `seconds` was cut short: the intake did not answer in time."""
-        self._breaker.failed()
-        self._tell_once("retry", f"the intake did not answer within {seconds:.1f} s: telemetry is kept for later")
-
-    def _settle(self, payload: Payload, answer: Answer) -> bool:
-        """Book the answer; False when the intake is to be left alone for now."""
+    def _settle(self, breaker: Breaker, payload: Payload, answer: Answer) -> bool:
+        """Book the answer; False when the payload is to be sent again."""
         what = fate(answer)
         if what == "retry":
-            self._breaker.failed(answer.retry_after_s)
+            breaker.failed(answer.retry_after_s)
             self._tell_once("retry", f"the intake does not take {payload.signal} ({_describe(answer)}): kept for later")
             return False
-        self._breaker.succeeded()
+        breaker.succeeded()
         if what == "delivered":
             self._told.discard("retry")
             if payload in self._waiting:
@@ -79,8 +128,9 @@ class Outbox:
             return True
         self._tell_once(drop_reason(answer), _refusal(payload, answer))
         self._give_up(payload, drop_reason(answer))
-        if answer.status in KEY_REFUSED:  # what else waits would fare no better; the next flush asks again
-            self.drop_all(drop_reason(answer))
+        if answer.status in KEY_REFUSED:  # what else waits there would fare no better; the next flush asks again
+            for other in self._by_host().get(host_of(payload.url), ()):
+                self._give_up(other, drop_reason(answer))
         return True
 
     def drop_all(self, reason: str) -> None:
@@ -97,6 +147,11 @@ class Outbox:
         if about not in self._told:
             self._told.add(about)
             report.error(text)
+
+
+def host_of(url: str) -> str:
+    """Host and port of `url`."""
+    return url.partition("://")[2].partition("/")[0]
 
 
 def _describe(answer: Answer) -> str:

@@ -25,6 +25,9 @@ from fliptop.platform.api import RuntimeApi, Unreachable
 from fliptop.platform.extensions_api import MANAGED_TELEMETRY_SCHEMA, TELEMETRY_SCHEMA, Refused, Registration
 
 TELEMETRY_PORT: Final = 8999
+DOGSTATSD_PORT: Final = 8125
+# What waits while we load or work waits in the kernel, which gives as much of this as net.core.rmem_max allows.
+DATAGRAM_BUFFER: Final = 4 * 1024 * 1024
 BACKLOG: Final = 128
 ALL_TYPES: Final = ("platform", "function", "extension")
 MANAGED_INSTANCES: Final = "lambda-managed-instances"
@@ -37,13 +40,15 @@ class Handover:
 
     `api` has `/event/next` pending, unless `guarded`: then it leads to the guard, which speaks with the platform for us
     and has asked for nothing in our name. `telemetry` is the listening socket, None when its port was taken or the
-    platform has no telemetry. `books` is the descriptor of the memory that the guard shares (`outbox.books`).
+    platform has no telemetry; `dogstatsd` is bound for datagrams, None when its port was taken. `books` is the
+    descriptor of the memory that the guard shares (`outbox.books`).
     `warnings` are sentences to log once settings (and with them the log level) are known.
     """
 
     api: RuntimeApi
     registration: Registration
     telemetry: socket.socket | None
+    dogstatsd: socket.socket | None = None
     warnings: tuple[str, ...] = ()
     guarded: bool = False
     books: int | None = None
@@ -68,7 +73,7 @@ def adopt(environ: MutableMapping[str, str]) -> Handover | None:
     sockets = {name: inherited for name, number in numbers.items() if (inherited := _open_socket(number))}
     guard = sockets.pop("guard", None)
     connection = guard or sockets.pop("next", None)
-    telemetry = sockets.pop("telemetry", None) if connection else None
+    telemetry, dogstatsd = (sockets.pop(name, None) if connection else None for name in ("telemetry", "dogstatsd"))
     for unserved in sockets.values():
         unserved.close()
     if connection is None:
@@ -77,7 +82,7 @@ def adopt(environ: MutableMapping[str, str]) -> Handover | None:
     if guard is None:
         api.expect(extensions_api.next_event(identifier))
     registration = extensions_api.registered(identifier, os.fsencode(body))
-    return Handover(api, registration, telemetry, guarded=guard is not None, books=books)
+    return Handover(api, registration, telemetry, dogstatsd, guarded=guard is not None, books=books)
 
 
 def _open_file(number: int | None) -> int | None:
@@ -112,6 +117,9 @@ def become_ready(environ: Mapping[str, str], name: str, first: Callable[[], None
         listener = _listen(TELEMETRY_PORT, warnings)
         if listener is not None:
             on_failure.callback(listener.close)
+        dogstatsd = _bind(DOGSTATSD_PORT, warnings)
+        if dogstatsd is not None:
+            on_failure.callback(dogstatsd.close)
         api = RuntimeApi(_address(environ))
         on_failure.callback(api.close)
         registration, schema = _register(api, name, environ)
@@ -125,7 +133,7 @@ def become_ready(environ: Mapping[str, str], name: str, first: Callable[[], None
             first()
         api.send(extensions_api.next_event(registration.identifier))
         on_failure.pop_all()
-        return Handover(api, registration, listener, tuple(warnings))
+        return Handover(api, registration, listener, dogstatsd, tuple(warnings))
 
 
 def extension_name(environ: Mapping[str, str], argv0: str) -> str:
@@ -146,6 +154,18 @@ def _listen(port: int, warnings: list[str]) -> socket.socket | None:
         warnings.append(f"port {port} cannot be listened on ({problem}): no logs will be collected")
         return None
     return listener
+
+
+def _bind(port: int, warnings: list[str]) -> socket.socket | None:
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
+    try:
+        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
+        datagrams.bind(("127.0.0.1", port))
+    except OSError as problem:
+        datagrams.close()
+        warnings.append(f"port {port} cannot be listened on ({problem}): no DogStatsD metrics will be collected")
+        return None
+    return datagrams
 
 
 def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[Registration, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
 
+from fliptop.lifecycle.strategy import Strategy
 from fliptop.settings import values
 
 _DEFAULT_COMPRESSION: Final = 3
@@ -54,6 +55,7 @@ class Settings:
     api_key_ssm_arn: str = _setting(values.text, "")
     kms_api_key: str = _setting(values.text, "", masked=True)
     log_level: LogLevel = _setting(values.log_level, "info")
+    serverless_flush_strategy: Strategy = _setting(values.flush_strategy, Strategy())
     flush_timeout: float = _setting(values.seconds, 30.0)
     env: str = _setting(values.text, "")
     service: str = _setting(values.text, "")
@@ -69,6 +71,21 @@ class Settings:
         values.compression_level, None, "logs_config.compression_level"
     )
     compression_level: int | None = _setting(values.compression_level, None)
+    # Masked, because people write passwords in URLs.
+    dd_url: str | None = _setting(values.base_url, None, masked=True)
+    url: str | None = _setting(values.base_url, None, masked=True)
+    metrics_config_compression_level: int | None = _setting(
+        values.compression_level, None, "metrics_config.compression_level"
+    )
+    enhanced_metrics: bool = _setting(values.boolean, True)
+    lambda_proc_enhanced_metrics: bool = _setting(values.boolean, True)
+    statsd_metric_namespace: str = _setting(values.text, "")
+    dogstatsd_so_rcvbuf: int = _setting(values.size, 0)
+    dogstatsd_buffer_size: int = _setting(values.size, 0)
+    dogstatsd_queue_size: int = _setting(values.size, 0)
+    lambda_customer_metrics_exclude_tags: tuple[str, ...] = _setting(values.words, ())
+    histogram_aggregates: tuple[str, ...] = _setting(values.aggregates, ("max", "median", "avg", "count"))
+    histogram_percentiles: tuple[int, ...] = _setting(values.percentiles, (95,))
     proxy_https: str | None = _setting(values.base_url, None, "proxy.https", masked=True)
     tls_cert_file: str = _setting(values.text, "")
     skip_ssl_validation: bool = _setting(values.boolean, False)
@@ -96,6 +113,16 @@ class Settings:
         if not self.logs_config_use_compression:
             return None
         return self.logs_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
+
+    @property
+    def metrics_url(self) -> str:
+        """Where metrics go, without a path."""
+        return self.dd_url or self.url or f"https://api.{self.site}"
+
+    @property
+    def metrics_compression(self) -> int:
+        """The zstd level for metrics. The level for metrics beats the global one."""
+        return self.metrics_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
 
     @property
     def all_tags(self) -> dict[str, str]:

@@ -6,6 +6,10 @@ import json
 import math
 from typing import Any, Final
 
+from fliptop.lifecycle.strategy import Strategy
+from fliptop.lifecycle.strategy import parse as parse_strategy
+
+AGGREGATES: Final = ("max", "min", "median", "avg", "sum", "count")
 LOG_LEVELS: Final = ("error", "warn", "info", "debug", "trace")
 # Beyond this zstd takes seconds for what the invocation has milliseconds for, and saves next to nothing.
 HIGHEST_COMPRESSION: Final = 9
@@ -57,6 +61,41 @@ def compression_level(value: Any) -> int:
     if not (1 <= level <= HIGHEST_COMPRESSION and level == int(level)):
         raise ValueError(f"expected a whole number from 1 to {HIGHEST_COMPRESSION}")
     return int(level)
+
+
+def flush_strategy(value: Any) -> Strategy:
+    """When to flush: see `lifecycle.strategy.parse`."""
+    return parse_strategy(text(value))
+
+
+def size(value: Any) -> int:
+    """A number of bytes or of things; 0 for the default. At most what fits into 31 bits."""
+    number = _number(value)
+    if not (0 <= number < 2**31 and number == int(number)):
+        raise ValueError("expected a whole number, 0 for the default")
+    return int(number)
+
+
+def words(value: Any) -> tuple[str, ...]:
+    """Words with spaces or commas between them, or a list."""
+    pieces = value if isinstance(value, list) else text(value).replace(",", " ").split()
+    return tuple(_encodable(str(piece)).strip() for piece in pieces)
+
+
+def aggregates(value: Any) -> tuple[str, ...]:
+    """Some of `AGGREGATES`."""
+    names = tuple(name.lower() for name in words(value))
+    if not set(names) <= set(AGGREGATES):
+        raise ValueError(f"expected some of {', '.join(AGGREGATES)}")
+    return names
+
+
+def percentiles(value: Any) -> tuple[int, ...]:
+    """Percentiles as Datadog's agent takes them, from 0.01 to 1, or in percent; returned in percent."""
+    numbers = [_number(word) for word in words(value)]
+    if not all(0.01 <= number <= 100 for number in numbers):
+        raise ValueError("expected numbers from 0.01 to 1")
+    return tuple(round(number * 100 if number <= 1 else number) for number in numbers)
 
 
 def _number(value: Any) -> float:

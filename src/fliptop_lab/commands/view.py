@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fliptop_lab.intake import LogEntry, Series
+from fliptop_lab.intake import LogEntry, Sketch
 from fliptop_lab.lambda_ import Invocation
 from fliptop_lab.run import Outcome
 from fliptop_lab.summary import fallback_line
@@ -73,12 +73,34 @@ def logs(outcome: Outcome) -> RenderableType:
         last = following is not None and following.request_id != entry.request_id
         table.add_row(*_log(entry, shared), end_section=last)
     parts = [table, Text(f"… {len(entries) - ROWS} more", "dim")] if len(entries) > ROWS else [table]
-    return Group(*parts, Text("tags     " + _abbreviate(shared), "dim"), *map(_series, outcome.series[:ROWS]))
+    return Group(*parts, Text("tags     " + _abbreviate(shared), "dim"))
 
 
-def _series(item: Series) -> Text:
-    values = " ".join(f"{value:g}" for _, value in item.points)
-    return Text(f"metric   {item.metric} = {values}  {_abbreviate(item.tags)}", "dim")
+def metrics(outcome: Outcome) -> RenderableType | None:
+    """One row per metric: what its points say, all of them together; None when no metric arrived."""
+    series: dict[tuple[str, str], list[float]] = {}
+    for item in outcome.series:
+        series.setdefault((item.metric, item.type), []).extend(value for _, value in item.points)
+    sketches: dict[str, list[Sketch]] = {}
+    for sketch in outcome.sketches:
+        sketches.setdefault(sketch.metric, []).append(sketch)
+    rows = [(name, kind, " ".join(f"{value:g}" for value in values)) for (name, kind), values in series.items()]
+    rows += [(name, "distribution", _distribution(found)) for name, found in sketches.items()]
+    table = _table()
+    table.add_column("metric", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("values, as decoded by the intake", no_wrap=True, overflow="ellipsis")
+    for row in sorted(rows)[:ROWS]:
+        table.add_row(*row)
+    return table if rows else None
+
+
+def _distribution(found: Sequence[Sketch]) -> str:
+    count, total = sum(each.count for each in found), sum(each.sum for each in found)
+    low, high = min(each.min for each in found), max(each.max for each in found)
+    if low == high:
+        return f"{low:g}" if count == 1 else f"{low:g}, {count} times"
+    return f"{count} from {low:g} to {high:g}, mean {total / count:g}"
 
 
 def _log(entry: LogEntry, shared: Sequence[str]) -> list[RenderableType]:
@@ -142,8 +164,8 @@ def _plain(value: Any) -> str:
 def run_panel(outcome: Outcome, summary: dict[str, Any], title: str) -> Panel:
     """A whole run in one panel."""
     alone = "" if outcome.isolated else " · without namespaces: the machine does not allow them"
-    parts = [decision(summary), fallback(outcome), invocations(outcome), logs(outcome), verdict(summary)]
-    body = Group(*(part for part in parts if part is not None))
+    told = [decision(summary), fallback(outcome), invocations(outcome), logs(outcome), metrics(outcome)]
+    body = Group(*(part for part in told if part is not None), verdict(summary))
     return Panel(body, title=f"[bold]{title}[/]{alone}", title_align="left", border_style="magenta", padding=(1, 1))
 
 

@@ -2,8 +2,8 @@
 
 from fliptop_lab.intake.faults import Fault, Faults
 from fliptop_lab.intake.logs import LogEntry
-from fliptop_lab.intake.metrics import Series
+from fliptop_lab.intake.metrics import Series, Sketch
 from fliptop_lab.intake.server import Intake
 from fliptop_lab.intake.store import RawPayload, Request
 
-__all__ = ["Fault", "Faults", "Intake", "LogEntry", "RawPayload", "Request", "Series"]
+__all__ = ["Fault", "Faults", "Intake", "LogEntry", "RawPayload", "Request", "Series", "Sketch"]

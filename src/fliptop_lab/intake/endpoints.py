@@ -8,7 +8,7 @@ from typing import Any
 
 from fliptop_lab.intake.body import load_json
 from fliptop_lab.intake.logs import decode_logs
-from fliptop_lab.intake.metrics import decode_series
+from fliptop_lab.intake.metrics import decode_series, decode_series_protobuf, decode_sketches
 from fliptop_lab.intake.refusals import Refusal
 from fliptop_lab.intake.store import RawPayload
 
@@ -29,8 +29,12 @@ def _logs(_path: str, _content_type: str, body: bytes) -> Sequence[Any]:
     return decode_logs(load_json(body))
 
 
-def _series(path: str, content_type: str, body: bytes) -> Sequence[Any]:
-    return decode_series(load_json(body)) if content_type == JSON else _raw(path, content_type, body)
+def _series(_path: str, content_type: str, body: bytes) -> Sequence[Any]:
+    return decode_series(load_json(body)) if content_type == JSON else decode_series_protobuf(body)
+
+
+def _sketches(_path: str, _content_type: str, body: bytes) -> Sequence[Any]:
+    return decode_sketches(body)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     # The public logs API also takes text/plain and logplex; no extension sends those, so here they are a mistake.
     "/api/v2/logs": Endpoint("logs", (JSON,), keyless=401, decode=_logs),
     "/api/v2/series": Endpoint("series", (JSON, PROTOBUF), answer=_METRICS_ANSWER, decode=_series),
-    "/api/beta/sketches": Endpoint("sketches", (PROTOBUF,), ceiling=62 * MIB, answer=_METRICS_ANSWER),
+    "/api/beta/sketches": Endpoint("sketches", (PROTOBUF,), ceiling=62 * MIB, answer=_METRICS_ANSWER, decode=_sketches),
     "/api/v0.2/traces": Endpoint("traces", (PROTOBUF,), ceiling=50 * MIB),
     "/api/v0.2/stats": Endpoint("stats", (MSGPACK,), ceiling=50 * MIB),
     "/api/v0.1/pipeline_stats": _PROXIED,

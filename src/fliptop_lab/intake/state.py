@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from fliptop_lab.intake.faults import KINDS, Faults
 from fliptop_lab.intake.logs import LogEntry
-from fliptop_lab.intake.metrics import Series
+from fliptop_lab.intake.metrics import Series, Sketch
 from fliptop_lab.intake.store import SIGNALS, Request, Store
 
 _T = TypeVar("_T")
@@ -25,7 +25,8 @@ def state(store: Store, faults: Faults) -> dict[str, Any]:
         "refused": store.refused,
         "duplicates": store.duplicates,
         "logs": [_log(entry) for entry in _latest(store.received.logs)],
-        "series": [_series(item) for item in _latest(store.received.series) if isinstance(item, Series)],
+        "series": [_series(item) for item in _latest(store.received.series)],
+        "sketches": [_sketch(item) for item in _latest(store.received.sketches)],
         "requests": [_request(request) for request in _latest(store.requests)],
         "faults": [str(fault) for fault in faults.active],
         "fault_kinds": KINDS,
@@ -52,6 +53,11 @@ def _log(entry: LogEntry) -> dict[str, Any]:
 
 def _series(item: Series) -> dict[str, Any]:
     return {"metric": item.metric, "type": item.type, "points": item.points, "tags": item.tags}
+
+
+def _sketch(item: Sketch) -> dict[str, Any]:
+    names = ("metric", "time", "count", "sum", "min", "max", "tags")
+    return {name: getattr(item, name) for name in names}
 
 
 def _request(request: Request) -> dict[str, Any]:

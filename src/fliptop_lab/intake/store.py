@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fliptop_lab.intake.logs import LogEntry
-from fliptop_lab.intake.metrics import Series
+from fliptop_lab.intake.metrics import Series, Sketch
 
 SIGNALS = ("logs", "series", "sketches", "traces", "stats", "proxied")
 """The signals an extension sends, in the order they are shown."""
@@ -58,7 +58,7 @@ class Received:
     def __init__(self, keep: int) -> None:
         self.logs: deque[LogEntry] = deque(maxlen=keep)
         self.series: deque[Series] = deque(maxlen=keep)
-        self.sketches: deque[RawPayload] = deque(maxlen=keep)
+        self.sketches: deque[Sketch] = deque(maxlen=keep)
         self.traces: deque[RawPayload] = deque(maxlen=keep)
         self.stats: deque[RawPayload] = deque(maxlen=keep)
         self.proxied: deque[RawPayload] = deque(maxlen=keep)
@@ -92,9 +92,11 @@ class Store:
         return request
 
     def accept(self, request: Request, signal: str, items: Sequence[Any], body: bytes) -> None:
-        """Keep decoded items; a body that was accepted on this path before counts as a duplicate (and is kept too)."""
+        """Keep decoded items. A body that was accepted on this path before counts as a duplicate (and is kept too), but
+        for sketches: within one bucket of time the same may well happen twice.
+        """
         request.items = len(items)
-        request.duplicate = bool(items) and self._seen_before(request.path, body)
+        request.duplicate = bool(items) and signal != "sketches" and self._seen_before(request.path, body)
         self.duplicates += request.duplicate
         self.counts[signal] += len(items)
         self.received.of(signal).extend(items)

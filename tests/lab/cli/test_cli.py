@@ -153,7 +153,7 @@ def test_demo_ends_with_one_summary_for_both_runs(layer: str) -> None:
     summary = last_line(result)
     assert (summary["failures"], summary["lost"], summary["invocations"]) == (0, 0, 6)
     assert (summary["decision"], summary["reasons"]) == (["next", "legacy"], ["extension_version"])
-    assert summary["runs"][1]["received"]["series"] == 1
+    assert summary["runs"][1]["received"]["series"] >= 1
 
 
 @pytest.mark.slow

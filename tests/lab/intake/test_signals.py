@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fliptop_lab.intake import Intake, Series
+from fliptop_lab.intake import Intake, Series, Sketch
 
 pytestmark = pytest.mark.anyio
 POINT = {"metric": "m", "type": 1, "points": [{"timestamp": 1700000000, "value": 2.5}], "tags": ["a:b"]}
@@ -27,11 +27,36 @@ async def test_series_of_another_shape_are_refused(intake: Intake, http1: httpx.
     assert not intake.received.series
 
 
+# Written by hand after the public definitions: metric "m", tag "a:b", one point of 2.5 at 1700000000, count.
+SERIES = bytes.fromhex("0a1d12016d1a03613a62220f0900000000000004401080e2cfaa0628014000")
+# Metric "m", tag "a:b"; at 1700000000 two values, 1.0 and 3.0, in the bins -2 and 1.
+SKETCHES = bytes.fromhex(
+    "0a420a016d2203613a623a380880e2cfaa06100219000000000000f03f2100000000000008402900000000000000403100000000000010403a0203024202010142000a00"
+)
+
+
+async def test_series_in_protobuf_are_decoded(intake: Intake, http1: httpx.AsyncClient) -> None:
+    answer = await http1.post("/api/v2/series", content=SERIES, headers=PROTOBUF)
+    assert (answer.status_code, answer.json()) == (202, {"errors": []})
+    assert list(intake.received.series) == [Series("m", "count", ((1700000000, 2.5),), ("a:b",))]
+
+
+async def test_sketches_are_decoded(intake: Intake, http1: httpx.AsyncClient) -> None:
+    assert (await http1.post("/api/beta/sketches", content=SKETCHES, headers=PROTOBUF)).status_code == 202
+    assert list(intake.received.sketches) == [Sketch("m", 1700000000, 2, 4.0, 1.0, 3.0, ("a:b",), {-2: 1, 1: 1})]
+
+
+@pytest.mark.parametrize("path", ["/api/v2/series", "/api/beta/sketches"])
+@pytest.mark.parametrize(
+    "body", [b"\x0a", b"\x0a\x05ab", b"\x0a\x00", b"\x0f\x01", b"\x0a\x02\x08\x80", b"\x0a\x01", b"{}"]
+)
+async def test_metrics_of_another_shape_are_refused(http1: httpx.AsyncClient, path: str, body: bytes) -> None:
+    assert (await http1.post(path, content=body, headers=PROTOBUF)).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("path", "content_type", "signal"),
     [
-        ("/api/v2/series", "application/x-protobuf", "series"),
-        ("/api/beta/sketches", "application/x-protobuf", "sketches"),
         ("/api/v0.2/traces", "application/x-protobuf", "traces"),
         ("/api/v0.2/stats", "application/msgpack", "stats"),
         ("/api/v2/profile", "multipart/form-data; boundary=x", "proxied"),

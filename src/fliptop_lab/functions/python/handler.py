@@ -1,10 +1,13 @@
 """The lab's Python function: writes the logs people write, and misbehaves when the event asks for it.
 
+Each invocation also sends metrics as DogStatsD, like any client library: a count, a gauge and a distribution.
+
 Fields of the event, all optional, in the order they act:
 
 ``lines``     that many numbered lines on stdout
 ``bytes``     one line of that many bytes
 ``allocate``  MB to allocate and touch
+``metrics``   that many more distributions, a datagram each
 ``sleep``     seconds to sleep
 ``raise``     message of an exception to raise
 ``exit``      status to exit the process with, at once
@@ -16,11 +19,13 @@ The answer is ``{"ok": true, "invocations": n}``, with the number of invocations
 import json
 import logging
 import os
+import socket
 import time
 from typing import Any
 
 logger = logging.getLogger()
 logger.setLevel(logging.INFO)
+statsd = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 state: dict[str, Any] = {"invocations": 0, "ballast": []}
 
 print("function is initialising")
@@ -30,6 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Lambda's entry point."""
     state["invocations"] += 1
     write_logs(context.aws_request_id)
+    send_metrics(event.get("metrics", 0))
     for index in range(event.get("lines", 0)):
         print(f"line {index}")
     if "bytes" in event:
@@ -41,6 +47,13 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if "exit" in event:
         os._exit(event["exit"])
     return {"ok": True, "invocations": state["invocations"]}
+
+
+def send_metrics(more: int) -> None:
+    """Nobody need listen: datagrams are sent whether or not they arrive."""
+    lines = ["shop.orders:1|c|#kind:book", f"shop.stock:{100 - state['invocations']}|g", "shop.price:12.5:8:30|d"]
+    for line in [*lines, *(f"shop.load:{number}|d" for number in range(more))]:
+        statsd.sendto(line.encode(), ("127.0.0.1", 8125))
 
 
 def write_logs(request_id: str) -> None:

@@ -1,0 +1,1 @@
+"""The enhanced metrics, `aws.lambda.enhanced.*`: what the platform and the machine tell about invocations."""

@@ -1,0 +1,1 @@
+"""The metrics signal: DogStatsD datagrams become samples, samples become points, points become sealed payloads."""
