@@ -3,8 +3,6 @@
 Files that are read for each invocation stay open: opening one costs as much as reading it.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator
@@ -35,7 +33,7 @@ class Usage(NamedTuple):
     files: int = 0
     threads: int = 0
 
-    def peak(self, other: Usage) -> Usage:
+    def peak(self, other: "Usage") -> "Usage":
         """The larger of each."""
         return Usage(*map(max, self, other))
 
@@ -72,7 +70,7 @@ class Proc:
     def _network(self) -> tuple[int, int] | None:
         for line in self._read("net/dev").split(b"\n"):
             name, _, numbers = line.strip().partition(b":")
-            if name.decode("ascii", "replace").startswith(INTERFACES):
+            if name.decode("utf-8", "replace").startswith(INTERFACES):
                 columns = numbers.split()
                 return int(columns[0]), int(columns[8])
         return None

@@ -27,7 +27,7 @@ class Books:
         self._rows = {name: row for row in range(1, SIZE // ROW) if (name := self._name(row))}
 
     def _name(self, row: int) -> str:
-        return bytes(self._bytes[row * ROW : row * ROW + NAME]).rstrip(b"\0").decode("ascii", "replace")
+        return bytes(self._bytes[row * ROW : row * ROW + NAME]).rstrip(b"\0").decode("utf-8", "replace")
 
     def names(self) -> list[str]:
         """All counts that there are, in the order in which they were first used."""
@@ -44,7 +44,7 @@ class Books:
         self._words[row * _WORDS + _WORDS - 1] += number
 
     def _new(self, name: str) -> int:
-        written, row = name.encode("ascii"), len(self._rows) + 1
+        written, row = name.encode(), len(self._rows) + 1
         if not 0 < len(written) < NAME or row == SIZE // ROW:
             raise ValueError(f"the books have no room for {name!r}")
         self._bytes[row * ROW : row * ROW + len(written)] = written
