@@ -4,8 +4,6 @@ Source: extension-behaviour, 3.7 and 5. Unlike there, a metric carries the tags 
 when it comes after the next one has begun; each failure counts once; nothing depends on the optional parts of a record.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Final, NamedTuple

@@ -3,8 +3,6 @@
 Files that are read for each invocation stay open: opening one costs as much as reading it.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator
@@ -35,7 +33,7 @@ class Usage(NamedTuple):
     files: int = 0
     threads: int = 0
 
-    def peak(self, other: Usage) -> Usage:
+    def peak(self, other: "Usage") -> "Usage":
         """The larger of each."""
         return Usage(*map(max, self, other))
 
@@ -102,7 +100,7 @@ class Proc:
         threads: list[int] = []
         for process in self._processes():
             try:
-                text = Path(f"{process}/limits").read_text()
+                text = Path(f"{process}/limits").read_text("utf-8")
             except OSError:
                 continue
             files += _soft_limit(text, "Max open files")

@@ -5,8 +5,6 @@ not this time; then ask for the next event. All of it within the invocation's de
 take the last records, flush once more, settle the ledger.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable
 from typing import Final, NamedTuple, Protocol
 

@@ -4,8 +4,6 @@ Source: extension-behaviour, 4. Differs from it in three ways: intervals are exa
 long invocation counts as one; and the adaptive default also knows how long runs and flushes take here.
 """
 
-from __future__ import annotations
-
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["default", "end", "periodically", "continuously"]

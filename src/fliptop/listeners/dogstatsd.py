@@ -4,8 +4,6 @@ The kernel's buffer is small (some hundred datagrams by default) and what does n
 before anything else: datagrams are read between two small batches for the reader, too.
 """
 
-from __future__ import annotations
-
 import socket
 from collections import deque
 from collections.abc import Callable

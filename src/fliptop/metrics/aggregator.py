@@ -7,8 +7,6 @@ the last, so what comes after a flush must not go under the timestamp of what we
 second, which where flushes are frequent may be a few seconds ahead of the clock.
 """
 
-from __future__ import annotations
-
 from operator import itemgetter
 from typing import Final, NamedTuple
 

@@ -6,8 +6,6 @@ Source: intake-wire, 11; extension-behaviour, 7.1 and 7.2. Differs from Datadog'
 packed value counts, sample rates do, and so do histograms, timers and sets.
 """
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple, TypeVar
 
 from fliptop.metrics.samples import COUNT, DISTRIBUTION, GAUGE, HISTOGRAM, SET, Context, Metric, Sample

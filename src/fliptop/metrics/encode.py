@@ -5,8 +5,6 @@ is what Datadog's agent sends, smaller and with one meaning only. Both messages 
 that a payload is its entries in a row.
 """
 
-from __future__ import annotations
-
 from math import isfinite
 from struct import Struct
 from typing import Final, NamedTuple

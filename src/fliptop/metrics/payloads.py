@@ -1,7 +1,5 @@
 """Points waiting to be sealed, one queue per endpoint, taken out in payloads that the intake accepts."""
 
-from __future__ import annotations
-
 from collections import deque
 from typing import Final, NamedTuple
 

@@ -4,8 +4,6 @@ An item, as the ledger counts them, is one value of a sample that could be read.
 it: a point knows how many values it stands for, and a payload how many its points stand for.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple

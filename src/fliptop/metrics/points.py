@@ -5,8 +5,6 @@ takes over values that stand for `weight` each, and returns the bytes by which t
 arithmetic: intake-wire, 11 and 4.3; for histograms, timers and sets, which Datadog's extension drops, Datadog's agent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 

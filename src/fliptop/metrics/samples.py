@@ -1,7 +1,5 @@
 """What the metrics signal is made of: a sample is one or several values of one context."""
 
-from __future__ import annotations
-
 from typing import Final, NamedTuple
 
 COUNT: Final = "c"
