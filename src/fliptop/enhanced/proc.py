@@ -100,7 +100,7 @@ class Proc:
         threads: list[int] = []
         for process in self._processes():
             try:
-                text = Path(f"{process}/limits").read_text()
+                text = Path(f"{process}/limits").read_text("utf-8")
             except OSError:
                 continue
             files += _soft_limit(text, "Max open files")
