@@ -19,7 +19,7 @@ MARKERS = (
 )
 # Without the brace: a line of its own in what `aws logs tail --format json` makes of it.
 _FALLBACK = re.compile(r'(?:\{|^)\s*"DD_EXTENSION_FALLBACK_(REASON|UNAVAILABLE)"\s*:\s*"([^"\\]+)"')
-_REGISTERED = re.compile(rf"^EXTENSION\s+Name: {EXTENSION}\s+State: ")
+_REGISTERED = re.compile(rf"EXTENSION\s+Name: {EXTENSION}\s+State: ")
 _JSON = json.JSONDecoder()
 
 
