@@ -10,6 +10,7 @@ untested, docs/release.md lists.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -20,9 +21,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "standin"
-NAME, LEGACY = "localhost/amazonlinux:2023", "localhost/legacy:87"
+LEGACY = "localhost/legacy:87"
 RELEASEVER = "2023.0.20230101"
-PACKAGES = {"python3.11": "python3", "python3.11-devel": "python3-dev", "python3.11-pip": "python3-pip"}
+PACKAGES = {
+    "binutils": "binutils",
+    "python3.11": "python3",
+    "python3.11-devel": "python3-dev",
+    "python3.11-pip": "python3-pip",
+}
 """What the Dockerfile installs, and what the stand-in has instead."""
 # What pip and TLS need on machines that reach their package index in their own way.
 MACHINE = ("/etc/pip.conf", "/etc/ssl/certs")
@@ -37,6 +43,9 @@ for word in "$@"; do
   esac
 done
 """
+# The image is made again when it would be another.
+KEY = hashlib.sha256(f"{DNF}{PACKAGES}".encode()).hexdigest()[:12]
+NAME = "localhost/amazonlinux"
 
 
 class StandinError(Exception):
@@ -60,8 +69,7 @@ def main(arguments: list[str]) -> int:
 
 def build(target: str, output: Path | None = None, legacy: Path | None = None) -> int:
     """Build a stage of the Dockerfile; return buildah's exit code. Stages that did not change come from its cache."""
-    base = f"{NAME.partition(':')[0]}@{base_digest()}"
-    values = {"BASE": base, "RELEASEVER": RELEASEVER}
+    values = {"BASE": f"{NAME}@{base_digest()}", "RELEASEVER": RELEASEVER}
     if legacy:
         _legacy_image(legacy)
         values |= {"FLAVOUR": "with-legacy", "LEGACY_IMAGE": LEGACY}
@@ -76,8 +84,9 @@ def build(target: str, output: Path | None = None, legacy: Path | None = None) -
 
 def base_digest() -> str:
     """Return the digest of the stand-in's image, making it if there is none."""
-    if not _images(NAME):
-        system = CACHE / "root.tar"
+    image = f"{NAME}:{KEY}"
+    if not _images(image):
+        system = CACHE / f"{KEY}.tar"
         if not system.exists():
             _make_system(system)
         container = _output("from", "scratch")
@@ -85,8 +94,8 @@ def base_digest() -> str:
         dnf = CACHE / "dnf"
         dnf.write_text(DNF)
         _output("copy", "--chmod", "755", container, str(dnf), "/usr/bin/dnf")
-        _output("commit", "--rm", container, NAME)
-    digest: str = _images(NAME)[0]["digest"]
+        _output("commit", "--rm", container, image)
+    digest: str = _images(image)[0]["digest"]
     return digest
 
 

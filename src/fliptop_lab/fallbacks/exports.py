@@ -13,7 +13,7 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NamedTuple, cast
@@ -71,15 +71,7 @@ def name_of(path: PurePath) -> str:
 def records(export: Export) -> Iterator[Record]:
     """Yield the records that may tell something. OSError and EOFError: the export cannot be read, or ends too early."""
     stream = _clear_text(export.stream)
-    head = stream.peek(CHUNK)[:CHUNK]
-    text = head.decode("utf-8", "replace").lstrip()
-    if _is_document(text):
-        found = _from_json(stream)
-    elif "@message" in text.partition("\n")[0]:
-        found = _from_csv(stream)
-    else:
-        found = _from_lines(stream)
-    for fields in found:
+    for fields in _reader_for(stream.peek(CHUNK)[:CHUNK].decode("utf-8", "replace").lstrip())(stream):
         if may_tell(fields.message):
             function = function_of_group(fields.group) or function_of_stream(fields.stream) or export.function
             yield Record(function, fields.time, fields.message)
@@ -87,15 +79,31 @@ def records(export: Export) -> Iterator[Record]:
 
 def _clear_text(stream: io.RawIOBase) -> io.BufferedReader:
     """Undo gzip and UTF-16 (what PowerShell's `>` writes); skip a byte order mark."""
-    reader: io.BufferedReader = io.BufferedReader(stream, CHUNK)
+    reader: io.BufferedReader = io.BufferedReader(_Filling(stream), CHUNK)
     if reader.peek(2)[:2] == b"\x1f\x8b":
-        reader = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=reader)), CHUNK)
+        reader = io.BufferedReader(_Filling(cast(io.RawIOBase, gzip.GzipFile(fileobj=reader))), CHUNK)
     start = reader.peek(3)[:3]
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return io.BufferedReader(_Recoder(reader), CHUNK)
     if start == codecs.BOM_UTF8:
         reader.read(3)
     return reader
+
+
+class _Filling(io.RawIOBase):
+    """Reads until as much is there as is asked for: the first piece of a pipe may be too short to tell what it is."""
+
+    def __init__(self, source: io.RawIOBase) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        filled = 0
+        while filled < len(buffer) and (count := self._source.readinto(memoryview(buffer)[filled:])):
+            filled += count
+        return filled
 
 
 class _Recoder(io.RawIOBase):
@@ -115,6 +123,12 @@ class _Recoder(io.RawIOBase):
         taken, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)
+
+
+def _reader_for(head: str) -> Callable[[io.BufferedReader], Iterator[Fields]]:
+    if _is_document(head):
+        return _from_json
+    return _from_csv if "@message" in head.partition("\n")[0] else _from_lines
 
 
 def _is_document(text: str) -> bool:

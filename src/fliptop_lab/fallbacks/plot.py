@@ -12,6 +12,7 @@ from fliptop_lab.fallbacks.tally import HOUR, Figures, ReasonFigures
 WIDTH, LEFT, RIGHT = 960, 170, 30
 ROW, BARS_TOP = 34, 96
 CHART_HEIGHT = 180
+LONGEST_NAME = 20
 COLUMNS = 60
 """Columns of the picture over time, at most."""
 STEPS_H = (1, 2, 3, 6, 12, 24, 48, 168, 336, 720, 2160, 8760)
@@ -55,11 +56,15 @@ def _bars(figures: Figures, colours: dict[str, str]) -> Iterator[str]:
     for row, each in enumerate(figures.reasons):
         top = BARS_TOP + row * ROW
         width = room * each.starts / most
-        yield _text(LEFT - 10, top + 17, each.reason, "end")
+        yield _text(LEFT - 10, top + 17, _short(each.reason), "end")
         yield _rect((LEFT, top), (max(width, 1), 24), colours[each.reason], each.what_to_do)
         yield _text(LEFT + width + 8, top + 17, _bar_label(each))
     if not figures.reasons:
         yield _text(30, BARS_TOP + 17, "none")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _bar_label(each: ReasonFigures) -> str:

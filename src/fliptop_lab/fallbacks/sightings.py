@@ -17,8 +17,9 @@ MARKERS = (
     *("DD_EXTENSION_FALLBACK_", "INIT_START", "platform.initStart", "platform.extension"),
     *(f"Name: {EXTENSION}", "Init Duration", "initDurationMs"),
 )
-_FALLBACK = re.compile(r'\{\s*"DD_EXTENSION_FALLBACK_(REASON|UNAVAILABLE)"\s*:\s*"([^"\\]+)"')
-_REGISTERED = re.compile(rf"^EXTENSION\s+Name: {EXTENSION}\s+State: ")
+# Without the brace: a line of its own in what `aws logs tail --format json` makes of it.
+_FALLBACK = re.compile(r'(?:\{|^)\s*"DD_EXTENSION_FALLBACK_(REASON|UNAVAILABLE)"\s*:\s*"([^"\\]+)"')
+_REGISTERED = re.compile(rf"EXTENSION\s+Name: {EXTENSION}\s+State: ")
 _JSON = json.JSONDecoder()
 
 
@@ -73,7 +74,7 @@ def _reasons(text: str, headline: str) -> tuple[str, ...]:
         line, _ = _JSON.raw_decode(text)
     except ValueError:
         return (headline,)
-    listed = line.get("reasons")
+    listed = line.get("reasons") if isinstance(line, dict) else None
     texts = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
     return tuple(dict.fromkeys([headline, *texts]))
 
@@ -85,6 +86,8 @@ def _platform_event(message: str) -> Sighting | None:
     except ValueError:
         return None
     record = event.get("record")
+    if event.get("type") == "extension" and isinstance(record, str):
+        return sighting(record)
     if not isinstance(record, dict):
         return None
     if event.get("type") == "platform.initStart":
