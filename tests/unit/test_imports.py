@@ -141,6 +141,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Platform:
             "AWS_LAMBDA_FUNCTION_NAME": "f",
             "DD_API_KEY": "0" * 32,
             "DD_LOGS_CONFIG_LOGS_DD_URL": f"http://{address}",
+            "DD_DD_URL": f"http://{address}",
             "DD_TAGS": "team:a",
             "LAMBDA_TASK_ROOT": "/nonexistent",
             "PATH": os.environ["PATH"],
