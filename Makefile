@@ -16,7 +16,7 @@ demo: setup launcher-native  ## a real function, the extension and its launcher,
 	@$(VENV)/python build/layer.py --source
 	@$(VENV)/fliptop-lab demo $(ARGS)
 
-test: setup launcher-native check launcher-sanitized  ## lint, types and every test that takes seconds (about three minutes)
+test: setup launcher-native check launcher-sanitized example-functions  ## lint, types and every test that takes seconds (about three minutes)
 	@$(VENV)/pytest -m "not slow and not frozen" $(ARGS)
 
 setup: $(READY)  ## the virtual environment that everything runs in (done by every other task when needed)
@@ -35,7 +35,10 @@ types: setup
 launcher: setup  ## dist/launcher/<arch>/datadog-agent for x86_64 and aarch64
 	@$(VENV)/python build/launcher.py --arch all
 
-.PHONY: launcher-native launcher-sanitized
+.PHONY: launcher-native launcher-sanitized example-functions
+example-functions: setup  # compiled before a test waits for it
+	@$(VENV)/python -c 'from fliptop_lab.functions import find; find("c")'
+
 launcher-sanitized: setup
 	@$(VENV)/python build/launcher.py --flavour sanitized
 

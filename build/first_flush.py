@@ -190,6 +190,7 @@ def _environment(api_port: int, intake_port: int, intake: str) -> dict[str, str]
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
         "AWS_REGION": "us-east-1",
         "DD_API_KEY": "0" * 32,
+        "DD_ENHANCED_METRICS": "false",  # one payload, of logs: what a flush is counted by
         "DD_ENV": "prod",
         "DD_SERVICE": "shop",
         "DD_TAGS": "team:a",
@@ -201,6 +202,7 @@ def _environment(api_port: int, intake_port: int, intake: str) -> dict[str, str]
     if intake != "datadog":
         scheme, host = ("http", "127.0.0.1") if intake == "http" else ("https", "localhost")
         environment["DD_LOGS_CONFIG_LOGS_DD_URL"] = f"{scheme}://{host}:{intake_port}"
+        environment["DD_DD_URL"] = f"{scheme}://{host}:{intake_port}"
     return environment
 
 
