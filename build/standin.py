@@ -25,6 +25,7 @@ LEGACY = "localhost/legacy:87"
 RELEASEVER = "2023.0.20230101"
 PACKAGES = {
     "binutils": "binutils",
+    "gcc": "gcc",
     "python3.11": "python3",
     "python3.11-devel": "python3-dev",
     "python3.11-pip": "python3-pip",
