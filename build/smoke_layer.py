@@ -20,9 +20,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import zipfile
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from build.unpack import unpack
 
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child")
 USER = 993
@@ -93,7 +96,8 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory:
         # Lambda's users may read what is below /opt; the temporary directory is ours alone until told otherwise.
         Path(directory).chmod(0o755)
-        root = unpack(Path(arguments[-1]), Path(directory) / "opt")
+        root = Path(directory) / "opt"
+        unpack(Path(arguments[-1]), root)
         if bare:
             _isolate(root)
             root = Path("/opt")
@@ -113,17 +117,6 @@ def may_unshare() -> bool:
         and shutil.which("unshare") is not None
         and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
     )
-
-
-def unpack(path: Path, target: Path) -> Path:
-    """Unpack a layer zip with its permission bits, as Lambda does; return the directory."""
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            file = target / info.filename
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(archive.read(info))
-            file.chmod(info.external_attr >> 16 & 0o777)
-    return target
 
 
 def _isolate(root: Path) -> None:

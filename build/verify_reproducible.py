@@ -78,11 +78,11 @@ def main(arguments: list[str]) -> int:
 def _twice(scratch: Path, keep: Path | None) -> int:
     scratch.chmod(0o755)
     progress = Progress("building the layer twice, from nothing (several minutes each)")
-    made = []
-    for build in _builds(scratch):
+    builds = _builds(scratch)
+    for build in builds:  # both before the first is built: it may take long, and somebody may be at work here
         print(f"  {build.describe()}", flush=True)
         prepare(build)
-        made.append(_build(build, progress))
+    made = [_build(build, progress) for build in builds]
     progress.done("built twice")
     code = _report(*made)
     if keep:
