@@ -34,7 +34,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from build.smoke_layer import UNSHARE, bring_loopback_up, may_unshare, unpack  # noqa: E402
+from build.smoke_layer import UNSHARE, bring_loopback_up, may_unshare  # noqa: E402
+from build.unpack import unpack  # noqa: E402
 
 ARCH = platform.machine()
 BUDGET = ROOT / "build" / "budget.json"
@@ -293,7 +294,9 @@ def main(arguments: list[str]) -> int:
     if "datadog" in intakes and not isolated:
         parser.error("--intake datadog needs namespaces, which this machine does not let us have; run it as root")
     with tempfile.TemporaryDirectory() as directory:
-        command = options.command or [str(unpack(options.layer, Path(directory)) / "fliptop" / "fliptop")]
+        if not options.command:
+            unpack(options.layer, Path(directory))
+        command = options.command or [str(Path(directory) / "fliptop" / "fliptop")]
         counted = {intake: measure(command, intake, options.times) for intake in intakes}
     return _judge(counted["http"]) if "http" in counted and not options.command else 0
 
