@@ -160,7 +160,7 @@ def test_without_books_nobody_is_taken_for_dead(stage: Stage) -> None:
     refused = lambda: without(MEMFD_CREATE[platform.machine()])  # noqa: E731
     lives = [["beat", "ask", "event", ["sleep", 12.0], "serve"]]
     played = stage.play(lives, [invoke(60, "r1")], SHUTDOWN, preexec_fn=refused)
-    assert stage.births()[0]["names"] == ["telemetry", "guard"]
+    assert stage.births()[0]["names"] == ["telemetry", "dogstatsd", "guard"]
     assert (played.told, stage.events()) == ([], ["r1", "SHUTDOWN"])
 
 
