@@ -90,7 +90,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
             tasks.start_soon(supervise, "DogStatsD listener", dogstatsd.run)
         if enhanced is not None:
             tasks.start_soon(supervise, "usage sampler", enhanced.sample)
-        tasks.start_soon(_beat, books)
+        if handover.guarded:
+            tasks.start_soon(_beat, books)
         gc.freeze()  # what has been loaded is no garbage: see `__main__`
         gc.enable()
         phases.reach("serving")

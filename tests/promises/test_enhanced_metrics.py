@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.lifetimes import Life, Plan, live
-from tests.promises.test_guard import extension
+from tests.promises.test_guard import kill_before_the_second
 from tests.promises.test_metrics_arrive import balanced, distributed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -86,13 +84,7 @@ async def test_failures_are_counted_once(payload: bytes, expected: dict[str, int
 
 
 async def test_a_crash_of_the_extension_makes_no_invocation_cold_or_count_twice(tmp_path: Path) -> None:
-    async def kill(life: Life, number: int) -> None:
-        if number == 1:
-            pid = extension(life)
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-
-    life = await live(Plan(function="python", meanwhile=kill), tmp_path)
+    life = await live(Plan(function="python", meanwhile=kill_before_the_second), tmp_path)
     assert starts(life) == {"cold_start:true": 1, "cold_start:false": 2}
     assert set(balanced(life)) <= {"extension_died"}, "the report of the first may have been in its hands"
 

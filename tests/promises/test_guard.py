@@ -43,6 +43,14 @@ def extension(life: Life) -> int | None:
     return int(children[0]) if children else None
 
 
+async def kill_before_the_second(life: Life, invocation: int) -> None:
+    """A `meanwhile`: the extension dies between the first invocation and the second."""
+    if invocation == 1:
+        pid = extension(life)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+
 def has_adopted(life: Life) -> bool:
     pid = extension(life)
     try:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.lifetimes import Life, Plan, live
-from tests.promises.test_guard import extension
+from tests.promises.test_guard import extension, kill_before_the_second
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 CLIENTS = Path(__file__).parent / "clients"
@@ -106,13 +104,7 @@ async def test_malformed_datagrams_cost_nothing_but_themselves(tmp_path: Path) -
 
 
 async def test_a_crash_costs_only_what_was_not_delivered(tmp_path: Path) -> None:
-    async def kill(life: Life, number: int) -> None:
-        if number == 1:
-            pid = extension(life)
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-
-    life = await live(Plan(function="python", meanwhile=kill), tmp_path)
+    life = await live(Plan(function="python", meanwhile=kill_before_the_second), tmp_path)
     assert counted(life, "shop.orders") == 3
     assert set(balanced(life)) <= {"extension_died"}
     assert counted(life, "fliptop.extension.deaths") == 1
