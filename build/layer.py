@@ -5,7 +5,7 @@
 
 The first builds the launcher and the frozen extension for this machine's architecture, packs them, and has the result
 checked, started, and its start counted. The same content gives the same bytes: names sorted, times fixed, one
-compression level. The second makes a directory of the same shape whose extension is a script that runs this checkout's
+compressor. The second makes a directory of the same shape whose extension is a script that runs this checkout's
 sources: quick, for demos and tests.
 """
 
@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import deflate
+
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 ARCH = platform.machine()
@@ -41,6 +43,18 @@ SOURCE_SCRIPT = """\
 # The extension of a source layer: the checkout it was made from, run by that checkout's environment.
 exec {python} -I -m fliptop "$@"
 """
+
+
+class Deflate:
+    """A compressor in the form that zipfile uses, for files written in one piece: libdeflate at its best."""
+
+    def compress(self, data: bytes) -> bytes:
+        """Return all of `data`, deflated."""
+        return bytes(deflate.deflate_compress(data, 12))
+
+    def flush(self) -> bytes:
+        """Return nothing: nothing is ever kept back."""
+        return b""
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,12 @@ def write_zip(entries: list[Entry], target: Path) -> None:
             info = zipfile.ZipInfo(entry.name, EPOCH)
             info.create_system = 3  # Unix: without it, readers ignore the permission bits
             info.external_attr = (0o100000 | entry.mode) << 16
-            archive.writestr(info, entry.data, zipfile.ZIP_DEFLATED, compresslevel=9)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.file_size = len(entry.data)
+            with archive.open(info, "w") as writer:
+                # zipfile takes no compressor from outside; without this one the zip would be 4 % larger, and correct.
+                vars(writer)["_compressor"] = Deflate()
+                writer.write(entry.data)
     print(f"{_shown(target)}: {target.stat().st_size / 1e6:.2f} MB")
 
 
