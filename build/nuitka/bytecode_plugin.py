@@ -36,6 +36,8 @@ class BytecodePlugin(_base):  # type: ignore[misc]
         name = module_name.asString()
         if name in _prepared("excluded").decode().split():
             return f"raise ModuleNotFoundError({f'{name} is not part of this layer'!r}, name={name!r})\n"
+        if name == "encodings.idna":
+            return (Path(__file__).parent / "ascii_idna.py").read_text()
         if name == "anyio._lazyimport":
             return source_code + _lazy_imports()
         if name in _precompile.ADDED:

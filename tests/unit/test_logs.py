@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -307,6 +308,12 @@ def test_placeholders_as_datadogs_agent_reads_them(placeholder: str, masked: str
 def test_a_broken_rule_is_named(definition: object, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         compile_rule(definition)
+
+
+def test_a_character_by_its_name_costs_its_rule_where_there_are_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "unicodedata", None)  # as in the layer
+    with pytest.raises(ValueError, match=r"processing rule 'n': pattern cannot be compiled: .*unicodedata"):
+        rule("exclude_at_match", r"\N{EURO SIGN}")
 
 
 def test_rules_see_platform_lines_too_and_what_they_drop_is_not_accepted(ledger: Ledger, clock: MovedClock) -> None:

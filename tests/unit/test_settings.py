@@ -58,6 +58,15 @@ def test_the_spellings_of_an_environment_variable(environ: dict[str, str]) -> No
     assert load({"LAMBDA_TASK_ROOT": "/nowhere", **environ})[0].site == "datadoghq.eu"
 
 
+@pytest.mark.parametrize("key", ["DD_SITE", "DD_DD_URL", "DD_LOGS_CONFIG_LOGS_DD_URL", "DD_PROXY_HTTPS"])
+def test_a_host_beyond_ascii_is_to_be_written_in_punycode(key: str) -> None:
+    settings, [complaint] = load({"LAMBDA_TASK_ROOT": "/nowhere", key: "bücher.example"})
+    assert key in complaint
+    assert "xn--" in complaint
+    assert (settings.site, settings.dd_url, settings.proxy_https) == ("datadoghq.com", None, None)
+    assert settings.logs_config_logs_dd_url is None
+
+
 def test_the_environment_beats_the_file_field_by_field(task_root: Path) -> None:
     (task_root / "datadog.yaml").write_text(
         "site: datadoghq.eu\nservice: from-file\nlogs_config:\n  logs_dd_url: intake:8080\n  use_compression: no\n"

@@ -14,7 +14,7 @@ import os
 import sys
 import urllib.parse  # noqa: F401 -- the stand-in below becomes an attribute of `urllib`, and httpx needs this anyway
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -97,9 +97,10 @@ def _place(name: str, module: ModuleType) -> None:
 
 def _put_off(name: str) -> None:
     """Let `import name` cost nothing until one of its names is used."""
-    if name not in sys.modules and (spec := find_spec(name)):
+    if name not in sys.modules:
         module = LateModule(name)
-        module.__spec__ = spec
+        with suppress(ModuleNotFoundError):  # the layer goes without idna
+            module.__spec__ = find_spec(name)
         _place(name, module)
 
 

@@ -30,7 +30,7 @@ def compile_rule(definition: Any) -> Rule:
         raise ValueError(f"processing rule {name!r}: pattern is missing")
     try:
         compiled = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as problem:
+    except (re.error, OverflowError, RecursionError, ImportError) as problem:  # ImportError: \N{NAME}, in the layer
         raise ValueError(f"processing rule {name!r}: pattern cannot be compiled: {problem}") from None
     replacement = _python_replacement(str(definition.get("replace_placeholder", "")), compiled)
     return Rule(kind, str(name), compiled, replacement)

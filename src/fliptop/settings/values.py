@@ -133,7 +133,14 @@ def base_url(value: Any) -> str:
     host = url.split("://", 1)[1]
     if not host or any(character.isspace() or ord(character) < 32 for character in host):
         raise ValueError("expected a URL such as https://host:port")
-    return url
+    return _ascii(url)
+
+
+def _ascii(host: str) -> str:
+    # The layer goes without the tables of Unicode that translating such a name takes: half a megabyte.
+    if not host.isascii():
+        raise ValueError("expected ASCII; write a host like bücher.example as xn--bcher-kva.example")
+    return host
 
 
 def site(value: Any) -> str:
@@ -141,7 +148,7 @@ def site(value: Any) -> str:
     written = text(value)
     if not written or not all(character.isalnum() or character in "._:-" for character in written):
         raise ValueError("expected a host name such as datadoghq.com")
-    return written
+    return _ascii(written)
 
 
 def api_key(value: Any) -> str:
