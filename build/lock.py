@@ -1,6 +1,7 @@
 """Write the locks from `pyproject.toml`: names, versions and hashes, no address.
 
-`requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/tools.lock` for build/tools.py.
+`requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/tools.lock` and `build/emulator.lock`
+for build/tools.py.
 
 `make lock` runs this; `--upgrade` lets every package move to its newest version. The lock is universal (one file for
 every Python from 3.11 on and both architectures), so that the aarch64 layer is made of the same versions.
@@ -20,6 +21,7 @@ LOCKS = {
     "requirements.lock": ["--extra", "lab", "--group", "build", "--group", "test"],
     "build/freeze.lock": ["--only-group", "freeze"],
     "build/tools.lock": ["--only-group", "tools"],
+    "build/emulator.lock": ["--only-group", "emulator", "--no-deps"],
 }
 
 
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> int:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tool, f"uv=={UV}"], check=True)
     for name, groups in LOCKS.items():
         source = [] if "--only-group" in groups else ["pyproject.toml"]
-        selected = ["--group", groups[1]] if not source else groups
+        selected = ["--group", *groups[1:]] if not source else groups
         command = [str(tool / "bin" / "uv"), "pip", "compile", *source, *selected, "-o", name, *arguments]
         subprocess.run(
             [*command, *OPTIONS],

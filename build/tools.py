@@ -1,25 +1,30 @@
-"""Install the tools that check what people copy out of the documents: `.cache/tools`, once, when first asked for.
+"""Install what slow tests alone need: `.cache/tools`, once, when first asked for.
 
-    python build/tools.py [python|node]
+    python build/tools.py [python|node|emulator]
 
 `python` (cfn-lint with the SAM translator, hadolint, a parser of HCL) comes from build/tools.lock, with hashes; `node`
-(CDK, an open fork of the Serverless Framework) from tests/attach/package-lock.json, with hashes too. Half a minute and
-200 to 300 MB each, which is why `make setup` does not do it: slow tests alone need them.
+(CDK, an open fork of the Serverless Framework) from tests/attach/package-lock.json, with hashes too: they check what
+people copy out of the documents. Half a minute and 200 to 300 MB each, which is why `make setup` does not do it.
+`emulator` is AWS's own emulator of Lambda (the Runtime Interface Emulator), as it comes with the SAM CLI; its lock is
+build/emulator.lock.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".cache" / "tools"
 LOCK = ROOT / "build" / "tools.lock"
+EMULATOR_LOCK = ROOT / "build" / "emulator.lock"
 PACKAGES = ROOT / "tests" / "attach"
 
 
@@ -57,6 +62,26 @@ def node_tools() -> Path:
     return target
 
 
+def emulator() -> Path:
+    """Return AWS's Runtime Interface Emulator for this machine's architecture, a program."""
+    target = TOOLS / "emulator"
+    inputs = EMULATOR_LOCK.read_bytes() + platform.machine().encode()
+    program = target / "aws-lambda-rie"
+    if not _is_current(target, inputs):
+        shutil.rmtree(target, ignore_errors=True)
+        pip = [os.path.realpath(sys.executable), "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+        options = ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        _run([*pip, *options, "-r", str(EMULATOR_LOCK), "-d", str(target)], "pip")
+        [wheel] = target.glob("*.whl")
+        arch = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+        with zipfile.ZipFile(wheel) as archive:
+            program.write_bytes(archive.read(f"samcli/local/rapid/aws-lambda-rie-{arch}"))
+        program.chmod(0o755)
+        wheel.unlink()
+        _stamp(target, inputs)
+    return program
+
+
 def _run(command: list[str], name: str) -> None:
     environ = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     if subprocess.run(command, env=environ, check=False).returncode:
@@ -76,14 +101,14 @@ def _stamp(target: Path, inputs: bytes) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Install what the command line names (default: both); return the exit code."""
-    wanted = arguments or ["python", "node"]
-    try:
-        for name in wanted:
-            print({"python": python_tools, "node": node_tools}[name]())
-    except KeyError as error:
-        print(f"usage: python build/tools.py [python|node] (not {error})", file=sys.stderr)
+    """Install what the command line names (default: all); return the exit code."""
+    tools = {"python": python_tools, "node": node_tools, "emulator": emulator}
+    if unknown := set(arguments) - tools.keys():
+        print(f"usage: python build/tools.py [{'|'.join(tools)}] (not {', '.join(unknown)})", file=sys.stderr)
         return 2
+    try:
+        for name in arguments or tools:
+            print(tools[name]())
     except ToolsError as error:
         print(error, file=sys.stderr)
         return 1

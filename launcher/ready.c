@@ -109,8 +109,12 @@ static const char *ask_to_subscribe(const struct ready *ready, struct runtime_ap
 	write_text(&to, managed ? "2025-01-29" : "2022-12-13");
 	write_text(&to, "\", \"types\": [\"platform\"");
 	write_text(&to, platform_only ? "" : ", \"function\", \"extension\"");
-	write_text(&to, "], \"buffering\": {\"maxItems\": 1000, \"maxBytes\": 262144, \"timeoutMs\": 25}, "
-			"\"destination\": {\"protocol\": \"HTTP\", \"URI\": \"http://sandbox.localdomain:");
+	/* No invocation waits for telemetry on Managed Instances; and what comes while one batch is still on its way to
+	 * an extension that loads, the platform drops there. So it had better be one batch. */
+	write_text(&to, "], \"buffering\": {");
+	write_text(&to, managed ? "\"maxItems\": 10000, \"maxBytes\": 1048576, \"timeoutMs\": 1000"
+				: "\"maxItems\": 1000, \"maxBytes\": 262144, \"timeoutMs\": 25");
+	write_text(&to, "}, \"destination\": {\"protocol\": \"HTTP\", \"URI\": \"http://sandbox.localdomain:");
 	write_text(&to, ready->listeners.all[TELEMETRY].port);
 	write_text(&to, "/\"}}");
 	write_end(&to);

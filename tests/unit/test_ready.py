@@ -150,6 +150,7 @@ def test_managed_instances_tell_of_no_invocations(environ: dict[str, str], answe
     register, subscribe, _ = api.requests[-3:]
     assert json.loads(register.body) == {"events": ["SHUTDOWN"]}
     assert json.loads(subscribe.body)["schemaVersion"] == "2025-01-29"
+    assert json.loads(subscribe.body)["buffering"] == {"maxItems": 10_000, "maxBytes": 1_048_576, "timeoutMs": 1000}
     assert len(api.requests) == 3 + len(answers)
 
 

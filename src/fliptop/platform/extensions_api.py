@@ -22,6 +22,9 @@ TELEMETRY_SCHEMA: Final = "2022-12-13"
 MANAGED_TELEMETRY_SCHEMA: Final = "2025-01-29"
 # All three are always sent: Lambda's documents disagree about the default of maxItems.
 BUFFERING: Final = {"maxItems": 1000, "maxBytes": 262144, "timeoutMs": 25}
+# No invocation waits for telemetry there; and what comes while one batch is still on its way to an extension that
+# loads, the platform drops (AWS's emulator then never sends anything again). So it had better be one batch.
+MANAGED_BUFFERING: Final = {"maxItems": 10_000, "maxBytes": 1024 * 1024, "timeoutMs": 1000}
 
 
 class Refused(Exception):
@@ -111,12 +114,15 @@ def event(response: Response) -> Event:
     raise ValueError(f"event/next: unknown eventType {kind!r}")
 
 
-def subscribe(identifier: str, port: int, types: tuple[str, ...], schema: str = TELEMETRY_SCHEMA) -> Request:
-    """Ask for telemetry of `types` at `http://sandbox.localdomain:<port>/`. The port must be listening already."""
+def subscribe(identifier: str, port: int, types: tuple[str, ...], *, managed: bool = False) -> Request:
+    """Ask for telemetry of `types` at `http://sandbox.localdomain:<port>/`. The port must be listening already.
+
+    `managed`: as Managed Instances have it.
+    """
     body = {
-        "schemaVersion": schema,
+        "schemaVersion": MANAGED_TELEMETRY_SCHEMA if managed else TELEMETRY_SCHEMA,
         "types": list(types),
-        "buffering": BUFFERING,
+        "buffering": MANAGED_BUFFERING if managed else BUFFERING,
         "destination": {"protocol": "HTTP", "URI": f"http://sandbox.localdomain:{port}/"},
     }
     headers = (("Lambda-Extension-Identifier", identifier), ("Content-Type", "application/json"))

@@ -22,7 +22,7 @@ from typing import Final
 from fliptop.http1 import Request
 from fliptop.platform import extensions_api
 from fliptop.platform.api import RuntimeApi, Unreachable
-from fliptop.platform.extensions_api import MANAGED_TELEMETRY_SCHEMA, TELEMETRY_SCHEMA, Refused, Registration
+from fliptop.platform.extensions_api import Refused, Registration
 
 TELEMETRY_PORT: Final = 8999
 DOGSTATSD_PORT: Final = 8125
@@ -122,10 +122,10 @@ def become_ready(environ: Mapping[str, str], name: str, first: Callable[[], None
             on_failure.callback(dogstatsd.close)
         api = RuntimeApi(_address(environ))
         on_failure.callback(api.close)
-        registration, schema = _register(api, name, environ)
+        registration, managed = _register(api, name, environ)
         if listener is not None:
             types = telemetry_types(environ)
-            request = extensions_api.subscribe(registration.identifier, TELEMETRY_PORT, types, schema)
+            request = extensions_api.subscribe(registration.identifier, TELEMETRY_PORT, types, managed=managed)
             if not _subscribe(api, request, warnings):
                 listener.close()
                 listener = None
@@ -168,17 +168,17 @@ def _bind(port: int, warnings: list[str]) -> socket.socket | None:
     return datagrams
 
 
-def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[Registration, str]:
-    """Register for the events that this platform has, and say which telemetry schema it wants."""
+def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[Registration, bool]:
+    """Register for the events that this platform has, and say whether it is Managed Instances."""
     if environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != MANAGED_INSTANCES:
         try:
-            return extensions_api.registration(api.call(extensions_api.register(name))), TELEMETRY_SCHEMA
+            return extensions_api.registration(api.call(extensions_api.register(name))), False
         except Refused as refusal:
             if (refusal.status, refusal.error_type) != (403, "Extension.InvalidEventType"):
                 raise
     # Many invocations run there at once, and extensions are told of none.
     request = extensions_api.register(name, ("SHUTDOWN",))
-    return extensions_api.registration(api.call(request)), MANAGED_TELEMETRY_SCHEMA
+    return extensions_api.registration(api.call(request)), True
 
 
 def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
