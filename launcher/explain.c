@@ -33,6 +33,7 @@ static void explain_json(const struct start *start)
 	write_pair(&to, "legacy", start->layer.legacy);
 	write_pair(&to, "config", start->config.path);
 	write_text(&to, "}");
+	write_detail(&to, start);
 	if (start->layer.extension_error)
 		write_error_pair(&to, "extension_error", start->layer.extension, start->layer.extension_error);
 	if (start->layer.legacy_error)

@@ -13,6 +13,12 @@ def main() -> int:
 
         sys.stdout.write(__version__ + "\n")
         return 0
+    if sys.argv[1:] == ["--settle"]:
+        from fliptop.platform import ready  # noqa: PLC0415 -- only this path needs the two
+        from fliptop.settings import failover  # noqa: PLC0415
+
+        sys.stdout.write(failover.settled(ready.environment()))
+        return 0
     # What is loaded from here on stays; looking for garbage in it is 4 % of a start. `service` turns it on again.
     gc.disable()
     from fliptop import boot  # noqa: PLC0415 -- so that `--version` answers without loading anything
