@@ -1,6 +1,7 @@
 #include "explain.h"
 
 #include "json.h"
+#include "provenance.h"
 #include "version.h"
 
 static const char *decision_name(const struct start *start)
@@ -40,6 +41,8 @@ static void explain_json(const struct start *start)
 		write_error_pair(&to, "legacy_error", start->layer.legacy, start->layer.legacy_error);
 	if (!start->decision.unsure[0])
 		write_text(&to, ",\"unsure\":null");
+	write_text(&to, ",\"provenance\":");
+	write_provenance_json(&to, &start->layer);
 	write_common(&to, start);
 	say_line(&to, line);
 }
@@ -78,6 +81,18 @@ static void explain_text(const struct start *start)
 			write_row(&to, "\nreason      ", REASONS[n].name, 0);
 			write_row(&to, "            ", REASONS[n].what_to_do, 0);
 		}
+	write_text(&to, "\n");
+	write_provenance(&to, &start->layer);
+	say(page, (size_t)(to.at - page));
+}
+
+void explain_version(const struct layer *layer)
+{
+	char page[LINE_SIZE];
+	struct writer to = WRITER(page);
+
+	write_text(&to, VERSION "\n");
+	write_provenance(&to, layer);
 	say(page, (size_t)(to.at - page));
 }
 

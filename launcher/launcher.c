@@ -15,7 +15,6 @@
 #include "layer.h"
 #include "settle.h"
 #include "tell.h"
-#include "version.h"
 
 static const char USAGE[] = "usage: datadog-agent [--explain [--json] | --version]\n"
 			    "Without arguments: start the extension, as Lambda does.\n";
@@ -173,7 +172,8 @@ static int answer(struct start *start, int argc, char **argv)
 	bool json = argc == 3 && !strcmp(argv[2], "--json");
 
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
-		say(VERSION "\n", strlen(VERSION "\n"));
+		layer_find(&start->layer);
+		explain_version(&start->layer);
 	} else if (!strcmp(argv[1], "--explain") && (argc == 2 || json)) {
 		decide(start);
 		explain(start, json);
