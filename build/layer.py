@@ -89,7 +89,7 @@ def _frozen_layer(legacy: Path | None, target: Path) -> int:
     about["package_count"] = len(about["packages"])  # for the launcher, which does not count
     write_zip(with_manifest(entries, "frozen", {**about, **sbom.provenance()}), target)
     write_checksums(target.parent)
-    programs = ("check_layer.py", "smoke_layer.py", "first_flush.py")
+    programs = ("check_layer.py", "smoke_layer.py", "bare_layer.py", "first_flush.py")
     return next((code for program in programs if (code := _run(program, str(target), check=False))), 0)
 
 
