@@ -69,6 +69,7 @@ def main(arguments: list[str]) -> int:
 
 def _in_bare_root(layer: Path) -> int:
     """Make the root, and check in a child that lives in it: this process has files to remove afterwards."""
+    os.umask(0o022)  # user 993 must be able to read what is laid out
     with tempfile.TemporaryDirectory() as directory:
         opt, root = Path(directory, "opt"), Path(directory, "root")
         unpack(layer, opt)
