@@ -14,6 +14,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from fliptop_lab.fallbacks import Tally
+from fliptop_lab.fallbacks.exports import Record
 from fliptop_lab.legacy import install
 from tests.lifetimes import Life, Plan, layer_under_test, live
 from tests.promises.test_guard import extension, until
@@ -68,6 +70,7 @@ async def test_an_unsure_scan_that_settles_well_runs_the_new_extension(with_lega
     life = await live(Plan(yaml=yaml, layers=[with_legacy]), tmp_path)
     assert fallback_lines(life.said("extension")) == []
     assert {entry.service for entry in life.intake.received.logs} == {"from-yaml"}
+    assert counted(life) == (1, 0, 0), "a start that does not fall back is one of all the same"
     assert "logs" in life.ledger()
 
 
@@ -138,8 +141,21 @@ async def test_legacy_serves_from_the_first_start(
     assert set(life.said("function")) <= set(life.received())
 
 
+def counted(life: Life) -> tuple[int | None, int, int]:
+    """Starts, those that fell back and those that nobody served, as `fliptop-lab fallbacks` counts them in the log."""
+    tally = Tally()
+    for record in life.records:
+        if record.kind == "telemetry":
+            line = record.data.get("line") if record.name in ("function", "extension") else None
+            event = json.dumps({"type": record.name, "record": dict(record.data)})
+            tally.add(Record("f", None, event if line is None else str(line).rstrip()))
+    figures = tally.figures()
+    return figures.starts, figures.fallbacks, figures.too_late
+
+
 def assert_carried_then_legacy(life: Life, cause: str) -> None:
     """The guard carried the first life of the environment, legacy serves the second; no invocation failed for us."""
+    assert counted(life) == (2, 1, 1)
     (too_late,) = fallback_lines(life.said("extension"), TOO_LATE)
     assert (too_late[TOO_LATE], too_late["detail"]) == ("failed_to_start", cause)
     (line,) = fallback_lines(life.said("extension"))
