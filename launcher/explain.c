@@ -76,6 +76,8 @@ static void explain_text(const struct start *start)
 		write_row(&to, "unsure      ", start->decision.unsure, 0);
 	if (start->decision.unsure[0] && !start->decision.reasons)
 		write_text(&to, "            The extension reads datadog.yaml with a full parser and decides before it registers.\n");
+	if (start->died[0])
+		write_row(&to, "died of     ", start->died, 0);
 	for (unsigned n = 0; n < REASON_COUNT; n++)
 		if (start->decision.reasons >> n & 1) {
 			write_row(&to, "\nreason      ", REASONS[n].name, 0);

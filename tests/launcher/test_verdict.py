@@ -158,6 +158,7 @@ def test_the_guard_carries_the_function_and_the_next_start_goes_to_legacy(stage:
     assert only_line(outcome)["reasons"] == ["failed_to_start"]
     assert only_line(outcome)["detail"] == death
     assert only_line(stage.layer.run(None, "--explain", "--json"))["decision"] == "legacy"
+    assert f"died of     {death}" in stage.layer.run(None, "--explain").lines
 
 
 def test_one_that_cannot_be_executed_is_known_too(stage: Stage) -> None:
