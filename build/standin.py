@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "standin"
-LEGACY = "localhost/legacy"
+LEGACY = "localhost/legacy:87"
 RELEASEVER = "2023.0.20230101"
 PACKAGES = {
     "binutils": "binutils",
@@ -115,8 +115,8 @@ def _legacy_digest(program: Path) -> str:
     """Make the image that stands in for Datadog's, and return its digest."""
     container = _output("from", "scratch")
     _output("copy", "--chmod", "755", container, str(program.resolve()), "/opt/datadog-agent-go")
-    _output("commit", "--rm", container, f"{LEGACY}:87")
-    return _images(f"{LEGACY}:87")[0]["digest"]
+    _output("commit", "--rm", container, LEGACY)
+    return _images(LEGACY)[0]["digest"]
 
 
 def _images(name: str) -> list[dict[str, str]]:
