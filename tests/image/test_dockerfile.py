@@ -157,7 +157,9 @@ def test_every_stage_on_the_stand_in(tmp_path: Path, legacy: Path) -> None:
         assert "datadog-agent-go" in manifest["files"]
         assert manifest["legacy_image"].startswith("localhost/legacy:87@sha256:")
         bill = json.loads(archive.read("fliptop/sbom.cdx.json"))
-        assert ("datadog-lambda-extension", "87") in {(part["name"], part.get("version")) for part in bill["components"]}
+        assert ("datadog-lambda-extension", "87") in {
+            (part["name"], part.get("version")) for part in bill["components"]
+        }
         files = {path.relative_to(opt).as_posix() for path in opt.rglob("*") if path.is_file()}
         assert files == set(archive.namelist())
         for info in archive.infolist():
