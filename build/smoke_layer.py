@@ -93,6 +93,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if not bare and may_unshare():
         return subprocess.run([*UNSHARE, sys.executable, __file__, "--bare", arguments[0]], check=False).returncode
+    os.umask(0o022)  # user 993 must be able to read what is written for it
     with tempfile.TemporaryDirectory() as directory:
         # Lambda's users may read what is below /opt; the temporary directory is ours alone until told otherwise.
         Path(directory).chmod(0o755)
