@@ -34,7 +34,8 @@ SYSTEM_LIBRARIES = frozenset(
 )
 LAUNCHER, EXTENSION, MANIFEST = "extensions/datadog-agent", "fliptop/fliptop", "fliptop/manifest.json"
 LEGACY, WRAPPER = "datadog-agent-go", "datadog_wrapper"
-REQUIRED = (LAUNCHER, EXTENSION, MANIFEST, WRAPPER)
+BILL, LICENCES = "fliptop/sbom.cdx.json", "fliptop/LICENSES.txt"
+REQUIRED = (LAUNCHER, EXTENSION, MANIFEST, WRAPPER, BILL, LICENCES)
 EXECUTABLES = (LAUNCHER, EXTENSION, WRAPPER, LEGACY)
 # Beside the programs: shared objects in directories named like packages, and the certificates of known authorities.
 PERMITTED = re.compile(r"fliptop/([a-z0-9_]+/)*[A-Za-z0-9_.-]+\.so(\.\d+)*|fliptop/certifi/cacert\.pem")
@@ -151,6 +152,25 @@ def check_manifest(layer: Layer) -> Iterator[str]:
             yield f"{name} is not what {MANIFEST} says (sha256); make the layer again"
 
 
+def check_documents(layer: Layer) -> Iterator[str]:
+    """The bill of materials has every file with its digest, every package with its licence; the texts are there too."""
+    try:
+        parts = {part["name"]: part for part in json.loads(layer.files[BILL])["components"]}
+    except (KeyError, TypeError, ValueError) as error:
+        yield f"{BILL} cannot be read ({error!r}); build/layer.py writes it"
+        return
+    for name, data in layer.files.items():
+        digests = [each.get("content") for each in parts.get(name, {}).get("hashes", [])]
+        if name not in (MANIFEST, BILL, LICENCES) and digests != [hashlib.sha256(data).hexdigest()]:
+            yield f"{name} is not what {BILL} says, or not in it; make the layer again"
+    for name, version in layer.manifest.get("packages", {}).items():
+        part = parts.get(name, {})
+        if part.get("version") != version or not part.get("licenses"):
+            yield f"{name} {version} is not in {BILL} with its licence; see build/sbom.py"
+        if f"{name} {version}: ".encode() not in layer.files.get(LICENCES, b""):
+            yield f"{LICENCES} has no licence of {name} {version}; see build/sbom.py"
+
+
 def check_machine(layer: Layer) -> Iterator[str]:
     """Every ELF file is intact and for the architecture of the manifest; the launcher needs nothing at all."""
     arch = layer.manifest.get("arch")
@@ -226,7 +246,7 @@ def check_budget(layer: Layer) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[Layer], Iterator[str]], ...] = (
-    *(check_paths, check_modes, check_reproducible, check_manifest),
+    *(check_paths, check_modes, check_reproducible, check_manifest, check_documents),
     *(check_machine, check_glibc, check_libraries, check_budget),
 )
 

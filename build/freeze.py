@@ -43,6 +43,12 @@ SYSTEM_LIBRARIES = (
     *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1", "libgcc_s.so.1"),
     *("ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"),
 )
+# What Nuitka looks for on this machine, and where it is; its SCons asks for gcc although zig compiles.
+PROGRAMS = {
+    "ldd": "Debian: libc-bin; Amazon Linux: glibc-common",
+    "readelf": "Debian and Amazon Linux: binutils",
+    "gcc": "Debian and Amazon Linux: gcc",
+}
 # Codecs for East Asian character sets: encodings names them, so they come along, and nothing of ours speaks them.
 PRUNED = ("_codecs_*.so", "_multibytecodec.so")
 # Accelerators that Nuitka would leave out because the module they serve works without.
@@ -67,6 +73,7 @@ def main() -> int:
     try:
         inputs = _digest()
         if _is_current(inputs):
+            _install_nuitka()  # its licence goes into the layer (build/sbom.py)
             progress.done("nothing changed since the last time")
         else:
             _freeze(inputs, progress)
@@ -124,10 +131,9 @@ def _check_python() -> bool:
             "Fix: install them (Debian, Ubuntu: python3-dev; Amazon Linux, Fedora: python3-devel), or run\n"
             "`rm -r .venv; make PYTHON=/path/to/python3 layer` with a Python that has them."
         )
-    if shutil.which("ldd") is None:
-        raise FreezeError(
-            "the program `ldd` is missing.\nFix: install it (Debian: libc-bin; Amazon Linux: glibc-common)."
-        )
+    for program, packages in PROGRAMS.items():
+        if shutil.which(program) is None:
+            raise FreezeError(f"the program `{program}` is missing.\nFix: install it ({packages}).")
     directory, name = sysconfig.get_config_vars("LIBPL", "LIBRARY")
     stem = Path(directory) / Path(name).stem
     if any(path.is_file() for path in (stem.with_suffix(stem.suffix + ".a"), Path(f"{stem}-pic.a"))):

@@ -27,6 +27,10 @@ from typing import Any
 import deflate
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from build import sbom  # noqa: E402
+
 DIST = ROOT / "dist"
 ARCH = platform.machine()
 # The oldest time a zip can express.
@@ -91,9 +95,15 @@ def _frozen_layer(legacy: Path | None, target: Path) -> int:
     frozen = DIST / "frozen" / ARCH
     about = json.loads((frozen / "frozen.json").read_text())
     del about["inputs"]
-    entries = [*common_entries(legacy), *_tree(frozen / "fliptop", "fliptop")]
-    write_zip(with_manifest(entries, "frozen", about), target)
-    programs = ("check_layer.py", "smoke_layer.py", "first_flush.py")
+    try:
+        entries = with_documents([*common_entries(legacy), *_tree(frozen / "fliptop", "fliptop")], about)
+    except sbom.SbomError as error:
+        print(error, file=sys.stderr)
+        return 1
+    about["package_count"] = len(about["packages"])  # for the launcher, which does not count
+    write_zip(with_manifest(entries, "frozen", {**about, **sbom.provenance()}), target)
+    write_checksums(target.parent)
+    programs = ("check_layer.py", "smoke_layer.py", "bare_layer.py", "first_flush.py")
     return next((code for program in programs if (code := _run(program, str(target), check=False))), 0)
 
 
@@ -125,6 +135,13 @@ def _tree(directory: Path, prefix: str) -> list[Entry]:
     return [Entry(f"{prefix}/{path.relative_to(directory).as_posix()}", path.read_bytes()) for path in files]
 
 
+def with_documents(entries: list[Entry], about: dict[str, Any]) -> list[Entry]:
+    """Return the entries with the bill of materials and the licences of them all. SbomError: a licence is unknown."""
+    files = {entry.name: entry.data for entry in entries}
+    image = sbom.provenance().get("legacy_image", "")
+    return [*entries, *(Entry(name, data) for name, data in sbom.documents(files, about, image).items())]
+
+
 def with_manifest(entries: list[Entry], flavour: str, about: dict[str, Any] | None = None) -> list[Entry]:
     """Return the entries sorted by name, with a manifest that describes them: version, origin and a digest of each."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -149,6 +166,11 @@ def write_zip(entries: list[Entry], target: Path) -> None:
                 vars(writer)["_compressor"] = Deflate()
                 writer.write(entry.data)
     print(f"{_shown(target)}: {target.stat().st_size / 1e6:.2f} MB")
+
+
+def write_checksums(directory: Path) -> None:
+    """Write SHA256SUMS for the layers in a directory, for `sha256sum --check`."""
+    (directory / "SHA256SUMS").write_text(sbom.checksums(directory.glob("fliptop-*.zip")))
 
 
 def write_directory(entries: list[Entry], target: Path) -> None:

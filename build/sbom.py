@@ -134,7 +134,9 @@ def _parts(files: Mapping[str, bytes], about: Mapping[str, Any], legacy_image: s
     yield Part(
         "cpython", about["python"], "PSF-2.0", "generic", (_text(Path(sysconfig.get_path("stdlib")) / "LICENSE.txt"),)
     )
-    yield Part("nuitka", about["nuitka"], NUITKA, "pypi", _texts("nuitka"))
+    # Of Nuitka its runtime ships, which the exception permits under any terms. The AGPL is about what does not ship.
+    texts = tuple(text for text in _texts("nuitka") if not text.startswith("GNU AFFERO"))
+    yield Part("nuitka", about["nuitka"], NUITKA, "pypi", texts)
     zig = Path(str(importlib.util.find_spec("ziglang").submodule_search_locations[0]))  # type: ignore[union-attr,index]
     version = importlib.metadata.version("ziglang")
     yield Part("ziglang", version, "MIT", "pypi", (_text(zig / "LICENSE"),))
@@ -213,7 +215,7 @@ def _bill(parts: list[Part], files: Mapping[str, bytes], arch: str) -> bytes:
     bom.register_dependency(root, components)
     document = json.loads(JsonV1Dot6(bom).output_as_string())
     del document["metadata"]["timestamp"]  # the same files give the same bytes
-    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps(document, separators=(",", ":"), sort_keys=True) + "\n").encode()
 
 
 def _listing(files: Mapping[str, bytes]) -> str:
@@ -240,18 +242,22 @@ def _file(name: str, data: bytes) -> Component:
 
 
 def _licences(parts: list[Part]) -> bytes:
-    """All licences in one text; one that several parts have word for word is there once."""
+    """All licences in one text; one that several parts have word for word is there once, however its lines break."""
     own = _text(ROOT / "LICENSE")
-    first = {own: "fliptop"}
+    first = {_words(own): "fliptop"}
     sections = [f"fliptop is under the Apache License 2.0:\n\n{own}"]
     sections[0] += "\n\nThe layer also holds the following, each under its own licence."
     for part in parts:
         lines = [f"{part.name} {part.version}".strip() + f": {part.licence}"]
         for text in part.texts:
-            known = first.setdefault(text, part.name)
+            known = first.setdefault(_words(text), part.name)
             lines.append(text if known == part.name else f"(the same text as for {known}, above)")
         sections.append("\n\n".join(lines))
     return f"\n\n{RULE}\n".join(sections).encode() + b"\n"
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 def main(arguments: list[str]) -> int:

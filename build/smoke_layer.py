@@ -93,6 +93,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if not bare and may_unshare():
         return subprocess.run([*UNSHARE, sys.executable, __file__, "--bare", arguments[0]], check=False).returncode
+    os.umask(0o022)  # user 993 must be able to read what is written for it
     with tempfile.TemporaryDirectory() as directory:
         # Lambda's users may read what is below /opt; the temporary directory is ours alone until told otherwise.
         Path(directory).chmod(0o755)
@@ -154,6 +155,11 @@ def smoke(root: Path, task: Path, user: int | None) -> list[str]:
     found, said = _live(root, {**environment, "LAMBDA_TASK_ROOT": str(task)}, user)
     if "site='no site' is ignored" not in said:
         found.append(f"the extension did not complain of a setting that cannot be used; it said:\n{said}")
+    # What the launcher's scan would leave open.
+    (task / "datadog.yaml").write_text("otlp_config: &anchor {logs: {enabled: true}}\n")
+    told = _run([root / "fliptop" / "fliptop", "--settle"], {"LAMBDA_TASK_ROOT": str(task)}, user)
+    if told.stdout != "settled otel\n":
+        found.append(f"`fliptop --settle` said {told.stdout + told.stderr!r} of a file that needs legacy")
     return problems + found
 
 

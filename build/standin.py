@@ -72,8 +72,7 @@ def build(target: str, output: Path | None = None, legacy: Path | None = None) -
     """Build a stage of the Dockerfile; return buildah's exit code. Stages that did not change come from its cache."""
     values = {"BASE": f"{NAME}@{base_digest()}", "RELEASEVER": RELEASEVER}
     if legacy:
-        _legacy_image(legacy)
-        values |= {"FLAVOUR": "with-legacy", "LEGACY_IMAGE": LEGACY}
+        values |= {"FLAVOUR": "with-legacy", "LEGACY_IMAGE": f"{LEGACY}@{_legacy_digest(legacy)}"}
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     command = [*_buildah(), "bud", "--layers", "--isolation", "chroot", "--pull-never", f"--ulimit=nofile=1024:{most}"]
     command += [f"--volume={path}:{path}:ro" for path in MACHINE if Path(path).exists()]
@@ -112,10 +111,12 @@ def _make_system(target: Path) -> None:
     partial.rename(target)
 
 
-def _legacy_image(program: Path) -> None:
+def _legacy_digest(program: Path) -> str:
+    """Make the image that stands in for Datadog's, and return its digest."""
     container = _output("from", "scratch")
     _output("copy", "--chmod", "755", container, str(program.resolve()), "/opt/datadog-agent-go")
     _output("commit", "--rm", container, LEGACY)
+    return _images(LEGACY)[0]["digest"]
 
 
 def _images(name: str) -> list[dict[str, str]]:

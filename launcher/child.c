@@ -21,31 +21,42 @@ static void become_child(const struct child *child, int end, const struct start 
 			 char *const *environment)
 {
 	const struct handover handover = {ready, "guard", end, child->books};
-	int error;
+	int error = execute_extension(start, &handover, environment);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would ask for events in its place */
-	error = execute_extension(start, &handover, environment);
 	if (child->ledger)
 		child->ledger->exec_error = (uint64_t)error;
 	_exit(CANNOT_EXECUTE);
 }
 
-bool child_start(struct child *child, const struct start *start, const struct ready *ready, char *const *environment)
+int child_fork(struct child *child)
 {
 	int ends[2];
 
 	if (own_pair(ends))
-		return false;
+		return -1;
 	child->id = fork();
-	if (!child->id)
-		become_child(child, ends[1], start, ready, environment);
-	close(ends[1]);
-	if (child->id < 0) {
-		close(ends[0]);
-		child->id = 0;
-		return false;
+	if (!child->id) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would ask for events in its place */
+		return ends[1];
 	}
+	close(ends[1]);
 	child->socket = ends[0];
+	if (child->id > 0)
+		return 0;
+	close(ends[0]);
+	child->id = 0;
+	child->socket = -1;
+	return -1;
+}
+
+bool child_start(struct child *child, const struct start *start, const struct ready *ready, char *const *environment)
+{
+	int end = child_fork(child);
+
+	if (end > 0)
+		become_child(child, end, start, ready, environment);
+	if (end < 0)
+		return false;
 	child->process = (int)syscall(SYS_pidfd_open, child->id, 0);
 	child->matched = 0;
 	return true;
@@ -128,7 +139,7 @@ void child_kill(const struct child *child)
 	kill(child->id, SIGKILL);
 }
 
-int child_reap(struct child *child)
+struct death child_reap(struct child *child)
 {
 	const struct timespec pause = {.tv_nsec = REAP_PAUSE_MS * 1000000L};
 	int status = 0, tries = 0;
@@ -144,5 +155,8 @@ int child_reap(struct child *child)
 	}
 	child->id = 0;
 	child->socket = child->process = -1;
-	return status;
+	return (struct death){
+		.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+		.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0,
+	};
 }

@@ -18,6 +18,9 @@ struct child {
 	unsigned matched; /* how much of the end of a request's head has come */
 };
 
+/* Fork: 0, and in the new process, which dies with this one, its end of the pair. -1 if there can be no process. */
+int child_fork(struct child *child);
+
 /* Start it; it is given `ready`'s sockets and the other end of a new pair. False if there can be no process. */
 bool child_start(struct child *child, const struct start *start, const struct ready *ready, char *const *environment);
 
@@ -31,7 +34,7 @@ void child_answer(const struct child *child, const struct http_response *event);
 /* Kill it. Its end is seen as that of any other. */
 void child_kill(const struct child *child);
 
-/* It has ended: wait for its exit and return it as wait(2) tells it. */
-int child_reap(struct child *child);
+/* It has ended: wait for its exit, and return how it was. */
+struct death child_reap(struct child *child);
 
 #endif

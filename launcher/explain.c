@@ -1,6 +1,7 @@
 #include "explain.h"
 
 #include "json.h"
+#include "provenance.h"
 #include "version.h"
 
 static const char *decision_name(const struct start *start)
@@ -33,12 +34,15 @@ static void explain_json(const struct start *start)
 	write_pair(&to, "legacy", start->layer.legacy);
 	write_pair(&to, "config", start->config.path);
 	write_text(&to, "}");
+	write_detail(&to, start);
 	if (start->layer.extension_error)
 		write_error_pair(&to, "extension_error", start->layer.extension, start->layer.extension_error);
 	if (start->layer.legacy_error)
 		write_error_pair(&to, "legacy_error", start->layer.legacy, start->layer.legacy_error);
 	if (!start->decision.unsure[0])
 		write_text(&to, ",\"unsure\":null");
+	write_text(&to, ",\"provenance\":");
+	write_provenance_json(&to, &start->layer);
 	write_common(&to, start);
 	say_line(&to, line);
 }
@@ -72,11 +76,25 @@ static void explain_text(const struct start *start)
 		write_row(&to, "unsure      ", start->decision.unsure, 0);
 	if (start->decision.unsure[0] && !start->decision.reasons)
 		write_text(&to, "            The extension reads datadog.yaml with a full parser and decides before it registers.\n");
+	if (start->died[0])
+		write_row(&to, "died of     ", start->died, 0);
 	for (unsigned n = 0; n < REASON_COUNT; n++)
 		if (start->decision.reasons >> n & 1) {
 			write_row(&to, "\nreason      ", REASONS[n].name, 0);
 			write_row(&to, "            ", REASONS[n].what_to_do, 0);
 		}
+	write_text(&to, "\n");
+	write_provenance(&to, &start->layer);
+	say(page, (size_t)(to.at - page));
+}
+
+void explain_version(const struct layer *layer)
+{
+	char page[LINE_SIZE];
+	struct writer to = WRITER(page);
+
+	write_text(&to, VERSION "\n");
+	write_provenance(&to, layer);
 	say(page, (size_t)(to.at - page));
 }
 

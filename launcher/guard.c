@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "child.h"
@@ -50,6 +49,7 @@ struct guard {
 	bool is_serving;  /* it has got one and not asked for the next */
 	bool is_hung;
 	bool is_alone;	  /* it will not be started again */
+	bool has_ever_loaded;
 	uint64_t start_at; /* or it will, then */
 	unsigned deaths, deaths_in_a_row, uncounted;
 	struct death last_death;
@@ -182,6 +182,21 @@ static void stay_alone(struct guard *guard)
 		listener_close(&guard->ready->listeners.all[i]);
 }
 
+/* It has not served once, and will not be started again. */
+static void give_up(struct guard *guard, const char *cause)
+{
+	tell_too_late(guard->start, cause, verdict_keep(&guard->start->layer, cause));
+}
+
+static void give_up_after(struct guard *guard, const struct death *death)
+{
+	char cause[VERDICT_CAUSE_SIZE];
+	struct writer to = WRITER(cause);
+
+	write_cause(&to, death);
+	give_up(guard, cause);
+}
+
 static void mourn(struct guard *guard)
 {
 	bool too_often = ++guard->deaths >= MOST_DEATHS || ++guard->deaths_in_a_row >= MOST_IN_A_ROW;
@@ -191,10 +206,13 @@ static void mourn(struct guard *guard)
 	guard->uncounted++;
 	if (exec_error) {
 		tell_alone(guard->start, (int)exec_error);
+		give_up(guard, error_text((int)exec_error));
 		stay_alone(guard);
 	} else {
 		tell_death(guard->start, &guard->last_death, guard->deaths, too_often || guard->is_over,
 			   guard->child.ledger);
+		if (too_often && !guard->has_ever_loaded)
+			give_up_after(guard, &guard->last_death);
 		if (too_often)
 			stay_alone(guard);
 	}
@@ -205,14 +223,9 @@ static void mourn(struct guard *guard)
 
 static void take_death(struct guard *guard)
 {
-	int status = child_reap(&guard->child);
-
-	guard->last_death = (struct death){
-		.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-		.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0,
-		.is_hung = guard->is_hung,
-		.phase = guard->is_serving ? SERVING : guard->has_loaded ? WAITING : LOADING,
-	};
+	guard->last_death = child_reap(&guard->child);
+	guard->last_death.is_hung = guard->is_hung;
+	guard->last_death.phase = guard->is_serving ? SERVING : guard->has_loaded ? WAITING : LOADING;
 	if (!guard->is_over || guard->is_unserved)
 		mourn(guard);
 	guard->is_waiting = false;
@@ -250,7 +263,7 @@ static void take_requests(struct guard *guard)
 		return;
 	if (guard->is_serving)
 		guard->deaths_in_a_row = 0;
-	guard->has_loaded = guard->is_waiting = true;
+	guard->has_loaded = guard->has_ever_loaded = guard->is_waiting = true;
 	guard->is_serving = false;
 	guard->silent = 0;
 	count_deaths(guard);
@@ -377,6 +390,7 @@ int stand_alone(const struct start *start, struct ready *ready, int error)
 	guard = (struct guard){.start = start, .ready = ready};
 	begin(&guard);
 	tell_alone(start, error);
+	give_up(&guard, error_text(error));
 	stay_alone(&guard);
 	watch(&guard);
 	return 0;

@@ -9,8 +9,8 @@
 
 /* The launcher's variables, each with its equals sign. What an earlier program left under these names does not count. */
 static const char *const NAMES[] = {
-	"FLIPTOP_SCAN=", "FLIPTOP_UNSURE=", "FLIPTOP_LAYER=", "FLIPTOP_NAME=", "FLIPTOP_STARTED_NS=", "FLIPTOP_REGISTRATION=",
-	"FLIPTOP_REGISTRATION_BODY=", "FLIPTOP_PHASES=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
+	"FLIPTOP_LAYER=", "FLIPTOP_NAME=", "FLIPTOP_STARTED_NS=", "FLIPTOP_REGISTRATION=", "FLIPTOP_REGISTRATION_BODY=",
+	"FLIPTOP_PHASES=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
 };
 
 enum { NAME_COUNT = sizeof(NAMES) / sizeof(*NAMES), TEXTS_SIZE = PATH_SIZE + HTTP_BODY_KEPT + 2048 };
@@ -46,9 +46,9 @@ static bool wants(char *const *environment, const char *word)
 	return text_equals_folded(text_trimmed(text_of(variable ? variable : "")), word);
 }
 
-bool hands_over(const struct start *start, struct runtime_api *api, char *const *environment)
+bool hands_over(struct runtime_api *api, char *const *environment)
 {
-	return !start->decision.unsure[0] && !wants(environment, "off") && runtime_api_find(api, environment);
+	return !wants(environment, "off") && runtime_api_find(api, environment);
 }
 
 enum asking first_asking(char *const *environment)
@@ -103,11 +103,6 @@ static void add_number(struct variables *variables, const char *name, uint64_t n
 
 static void add_known(struct variables *variables, const struct start *start)
 {
-	const char *unsure = start->decision.unsure;
-
-	add(variables, "FLIPTOP_SCAN=", unsure[0] ? "unsure" : "sure");
-	if (unsure[0])
-		add(variables, "FLIPTOP_UNSURE=", unsure);
 	add(variables, "FLIPTOP_LAYER=", start->layer.root);
 	add(variables, "FLIPTOP_NAME=", start->layer.name);
 	add_number(variables, "FLIPTOP_STARTED_NS=", start->started_ns);

@@ -4,9 +4,9 @@
 
 #include "ready.h"
 
-/* Shall the launcher become ready before the extension? Not if FLIPTOP_HANDOVER is off, nor while datadog.yaml may still
- * send this start to the legacy extension, nor if the address of the Runtime API is not one that `api` can take. */
-bool hands_over(const struct start *start, struct runtime_api *api, char *const *environment);
+/* Shall the launcher become ready before the extension? Not if FLIPTOP_HANDOVER is off, nor if the address of the Runtime
+ * API is not one that `api` can take. */
+bool hands_over(struct runtime_api *api, char *const *environment);
 
 /* Shall the first event be asked for before the extension has loaded? */
 enum asking first_asking(char *const *environment);

@@ -13,8 +13,8 @@
 #include "guard.h"
 #include "handover.h"
 #include "layer.h"
+#include "settle.h"
 #include "tell.h"
-#include "version.h"
 
 static const char USAGE[] = "usage: datadog-agent [--explain [--json] | --version]\n"
 			    "Without arguments: start the extension, as Lambda does.\n";
@@ -43,6 +43,21 @@ static void keep_unsure(struct decision *decision, const char *what, const char 
 	write_end(&to);
 }
 
+/* Can the new extension be started here at all? */
+static void decide_machine(struct start *start)
+{
+	const struct layer *layer = &start->layer;
+
+	if (layer_needs_newer_libc(layer))
+		add_reason(start, REASON_LIBC);
+	else if (layer_lacks_loader(layer))
+		add_reason(start, REASON_LOADER);
+	if (layer->extension_error)
+		add_reason(start, layer->program.is_foreign ? REASON_ARCHITECTURE : REASON_EXTENSION_MISSING);
+	else if (verdict_find(layer, start->died))
+		add_reason(start, REASON_FAILED_TO_START);
+}
+
 static void decide(struct start *start)
 {
 	struct decision *decision = &start->decision;
@@ -54,10 +69,7 @@ static void decide(struct start *start)
 		keep_unsure(decision, "unreadable: ", error_text(start->config.error));
 	else if (start->config.too_long)
 		keep_unsure(decision, "larger than 1 MiB", "");
-	if (layer_needs_newer_libc(&start->layer))
-		add_reason(start, REASON_LIBC);
-	if (start->layer.extension_error)
-		add_reason(start, REASON_EXTENSION_MISSING);
+	decide_machine(start);
 	decision->took_ns = now_ns() - start->started_ns;
 }
 
@@ -103,7 +115,7 @@ static void become_next(struct start *start)
 	static struct ready ready;
 
 	/* Without a guard, nobody could answer for an extension that loads on a small share of a core. */
-	if (hands_over(start, &ready.api, environ) && (is_guarded(environ) || first_asking(environ) == ASK_AT_ONCE))
+	if (hands_over(&ready.api, environ) && (is_guarded(environ) || first_asking(environ) == ASK_AT_ONCE))
 		become_ready_and_next(start, &ready);
 	start->layer.extension_error = execute_extension(start, NULL, environ);
 }
@@ -120,11 +132,22 @@ static bool can_start_next(const struct start *start)
 	return !start->layer.extension_error;
 }
 
+/* The scan has left something open, and legacy can still be chosen. One that cannot even read a file will not serve. */
+static void settle_first(struct start *start)
+{
+	if (settle(start, environ) || !can_start_legacy(start))
+		start->decision.unsure[0] = '\0';
+	else
+		add_reason(start, REASON_FAILED_TO_START);
+}
+
 /* Whatever of the two can run, does; the wrong one of them is better than Extension.Crash. */
 static int become_extension(struct start *start)
 {
 	if (start->config.error)
 		tell_unreadable(start);
+	if (start->decision.unsure[0] && can_start_next(start) && !(start->decision.reasons && can_start_legacy(start)))
+		settle_first(start);
 	if (start->decision.reasons && can_start_legacy(start))
 		become_legacy(start);
 	if (start->decision.reasons && can_start_next(start)) {
@@ -144,27 +167,13 @@ static int become_extension(struct start *start)
 	return 1;
 }
 
-/* The extension calls back: a real parser has settled what the scan left open, and these are the reasons it found. */
-static int settled(struct start *start, char *const *reasons)
-{
-	decide(start);
-	for (; *reasons; reasons++)
-		for (unsigned n = 0; n < REASON_COUNT; n++)
-			if (!strcmp(*reasons, REASONS[n].name))
-				add_reason(start, (enum reason)n);
-	start->decision.unsure[0] = '\0';
-	start->config.error = 0; /* told the first time */
-	return become_extension(start);
-}
-
 static int answer(struct start *start, int argc, char **argv)
 {
 	bool json = argc == 3 && !strcmp(argv[2], "--json");
 
-	if (!strcmp(argv[1], "--settled"))
-		return settled(start, argv + 2);
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
-		say(VERSION "\n", strlen(VERSION "\n"));
+		layer_find(&start->layer);
+		explain_version(&start->layer);
 	} else if (!strcmp(argv[1], "--explain") && (argc == 2 || json)) {
 		decide(start);
 		explain(start, json);

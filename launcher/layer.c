@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "environment.h"
-#include "program.h"
 #include "rules.h"
 #include "testing.h"
 
@@ -71,7 +70,7 @@ void layer_find(struct layer *layer)
 	join(layer->extension, layer->root, "/fliptop/fliptop");
 	join(layer->legacy, layer->root, "/datadog-agent-go");
 	layer->name = base_name(started_as());
-	layer->extension_error = program_error(layer->extension, &layer->extension_is_script);
+	layer->extension_error = program_error(layer->extension, &layer->program);
 	layer->legacy_error = file_error(layer->legacy);
 }
 
@@ -116,7 +115,7 @@ bool layer_needs_newer_libc(const struct layer *layer)
 	char path[PATH_SIZE];
 	struct stat status;
 
-	if (layer->extension_error || layer->extension_is_script)
+	if (layer->extension_error || layer->program.is_script)
 		return false;
 	for (size_t i = 0; i < sizeof(PLACES) / sizeof(*PLACES); i++) {
 		join(path, LIBC_ROOT, PLACES[i]);
@@ -124,6 +123,14 @@ bool layer_needs_newer_libc(const struct layer *layer)
 			return !is_new_enough(path);
 	}
 	return true;
+}
+
+bool layer_lacks_loader(const struct layer *layer)
+{
+	char path[PATH_SIZE];
+
+	join(path, LIBC_ROOT, layer->program.loader);
+	return layer->program.loader[0] && access(path, F_OK);
 }
 
 /* Fills `buffer` until the end of the file; -1 and errno if that fails. */

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "program.h"
 #include "text.h"
 
 #define PATH_SIZE 4096
@@ -15,7 +16,7 @@ struct layer {
 	const char *name;          /* base name of the file that Lambda started, the name to register */
 	int extension_error;       /* errno that tells why it cannot be started, 0: it can */
 	int legacy_error;
-	bool extension_is_script;
+	struct program program;    /* the new extension, as its file tells */
 };
 
 /* Finds everything relative to the launcher's own file, so that a copy of the layer works anywhere. */
@@ -23,6 +24,9 @@ void layer_find(struct layer *layer);
 
 /* Is the machine's GNU C library too old for the extension, or missing? Never, if the extension is a script. */
 bool layer_needs_newer_libc(const struct layer *layer);
+
+/* Is the file missing on this machine that loads the extension? */
+bool layer_lacks_loader(const struct layer *layer);
 
 enum { CONFIG_LIMIT = 1 << 20 };
 

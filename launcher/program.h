@@ -7,8 +7,17 @@
 /* errno that tells why this is not a file that may be executed, 0: it is. Does not look into it. */
 int file_error(const char *path);
 
-/* errno that tells why this file cannot be executed, 0: it looks as if it can. `is_script` says that an interpreter
- * executes it. What only the kernel can tell (a damaged program, a missing loader) is not found out here. */
-int program_error(const char *path, bool *is_script);
+enum { LOADER_SIZE = 64 };
+
+/* What the head of such a file says. */
+struct program {
+	bool is_script;		  /* an interpreter executes it */
+	bool is_foreign;	  /* it is a program for another architecture */
+	char loader[LOADER_SIZE]; /* what loads it and its libraries; empty: nothing, or a path that is too long to be told */
+};
+
+/* errno that tells why this file cannot be executed, 0: it looks as if it can. What only the kernel and the loader can
+ * tell (a damaged program, a missing library) is not found out here. */
+int program_error(const char *path, struct program *program);
 
 #endif

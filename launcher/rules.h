@@ -13,6 +13,9 @@ enum reason {
 	REASON_FIPS,
 	REASON_LIBC,
 	REASON_EXTENSION_MISSING,
+	REASON_ARCHITECTURE,
+	REASON_LOADER,
+	REASON_FAILED_TO_START,
 	REASON_COUNT
 };
 
@@ -26,6 +29,9 @@ SHARED struct {
 	{"fips", "FIPS cryptography needs the legacy extension. To use the new one, run outside GovCloud regions and remove DD_LAMBDA_FIPS_MODE."},
 	{"libc", "The new extension needs glibc 2.34 or newer. To use it, choose a runtime on Amazon Linux 2023 (python3.12, nodejs20.x, java21, provided.al2023, or newer)."},
 	{"extension_missing", "The layer does not hold a new extension that can be started. Attach the published layer for the function's architecture again."},
+	{"architecture", "The new extension in this layer is for another architecture. Attach the published layer for the function's architecture."},
+	{"loader", "The file that loads the new extension is missing on this machine. To use it, choose a base image with a complete glibc, such as those of AWS."},
+	{"failed_to_start", "The new extension has died in this environment each time it was started. The lines before tell what it died of; a new environment tries it again."},
 };
 
 enum predicate {

@@ -63,6 +63,21 @@ void write_reasons(struct writer *to, uint32_t reasons)
 	write_text(to, "]");
 }
 
+static bool has(const struct start *start, enum reason reason)
+{
+	return start->decision.reasons >> reason & 1;
+}
+
+void write_detail(struct writer *to, const struct start *start)
+{
+	if (start->layer.extension_error)
+		write_error_pair(to, "detail", start->layer.extension, start->layer.extension_error);
+	else if (has(start, REASON_LOADER))
+		write_error_pair(to, "detail", start->layer.program.loader, ENOENT);
+	else if (has(start, REASON_FAILED_TO_START))
+		write_pair(to, "detail", start->died);
+}
+
 void write_common(struct writer *to, const struct start *start)
 {
 	if (start->decision.unsure[0])
@@ -92,8 +107,7 @@ void tell_fallback(const struct start *start)
 	begin_line(&to, "DD_EXTENSION_FALLBACK_REASON");
 	write_json(&to, first_reason(&start->decision));
 	write_reasons(&to, start->decision.reasons);
-	if (start->layer.extension_error)
-		write_error_pair(&to, "detail", start->layer.extension, start->layer.extension_error);
+	write_detail(&to, start);
 	write_common(&to, start);
 	say_line(&to, line);
 }
@@ -106,6 +120,7 @@ void tell_unavailable(const struct start *start)
 	begin_line(&to, "DD_EXTENSION_FALLBACK_UNAVAILABLE");
 	write_json(&to, first_reason(&start->decision));
 	write_reasons(&to, start->decision.reasons);
+	write_detail(&to, start);
 	write_error_pair(&to, "legacy", start->layer.legacy, start->layer.legacy_error);
 	write_pair(&to, "starting", start->layer.extension);
 	write_common(&to, start);
@@ -189,6 +204,24 @@ void tell_alone(const struct start *start, int error)
 	write_error_pair(&to, "extension", start->layer.extension, error);
 	write_pair(&to, "what_happens", "The function runs without Datadog.");
 	write_pair(&to, "what_to_do", "Attach the published layer for the function's architecture again, or remove it.");
+	write_common(&to, start);
+	say_line(&to, line);
+}
+
+void tell_too_late(const struct start *start, const char *cause, bool is_kept)
+{
+	char line[LINE_SIZE];
+	struct writer to = WRITER(line);
+
+	begin_line(&to, "DD_EXTENSION_FALLBACK_TOO_LATE");
+	write_json(&to, REASONS[REASON_FAILED_TO_START].name);
+	write_reasons(&to, UINT32_C(1) << REASON_FAILED_TO_START);
+	write_pair(&to, "detail", cause);
+	write_pair(&to, "what_happens",
+		   is_kept && !start->layer.legacy_error
+			   ? "The launcher serves this environment alone, without Datadog. When Lambda initialises it again, "
+			     "the legacy extension does."
+			   : "The launcher serves this environment alone, without Datadog.");
 	write_common(&to, start);
 	say_line(&to, line);
 }

@@ -5,6 +5,7 @@
 #include "books.h"
 #include "decide.h"
 #include "layer.h"
+#include "verdict.h"
 
 /* Everything known about this start. */
 struct start {
@@ -12,6 +13,7 @@ struct start {
 	struct layer layer;
 	struct config config;
 	struct decision decision;
+	char died[VERDICT_CAUSE_SIZE]; /* how the new extension has ended here before; empty: it has not */
 	bool counted; /* the counter has been sent */
 };
 
@@ -39,6 +41,10 @@ void tell_cannot_register(const struct start *start, const char *address, const 
 /* The new extension is registered and cannot be executed: the launcher itself asks for events until SHUTDOWN. */
 void tell_alone(const struct start *start, int error);
 
+/* The same, or it has died so often before it could serve: after a registration, nobody can take its place. `is_kept`
+ * says that the next start will know it. */
+void tell_too_late(const struct start *start, const char *cause, bool is_kept);
+
 /* How an extension's process ended. */
 struct death {
 	int signal; /* 0: none */
@@ -64,6 +70,7 @@ enum { LINE_SIZE = 5 * PATH_SIZE };
 
 void write_microseconds(struct writer *to, uint64_t ns);
 void write_reasons(struct writer *to, uint32_t reasons);
+void write_detail(struct writer *to, const struct start *start); /* what a reason leaves open; often nothing */
 void write_common(struct writer *to, const struct start *start); /* what every line ends with */
 void say_line(struct writer *to, const char *line);
 

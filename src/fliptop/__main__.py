@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
@@ -12,6 +13,11 @@ def main() -> int:
         from fliptop import __version__  # noqa: PLC0415 -- only this path needs it
 
         sys.stdout.write(__version__ + "\n")
+        return 0
+    if sys.argv[1:] == ["--settle"]:
+        from fliptop.settings import failover  # noqa: PLC0415 -- only this path needs a YAML parser
+
+        sys.stdout.write(failover.settled(os.environ))
         return 0
     # What is loaded from here on stays; looking for garbage in it is 4 % of a start. `service` turns it on again.
     gc.disable()

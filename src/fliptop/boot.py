@@ -1,8 +1,8 @@
 """Boot in stages: adopt what the launcher made ready, or become ready here; then load the rest.
 
-What the launcher was unsure about is settled before anything is registered. With a launcher, all that Lambda and the
-function wait for is done before this process has started; a guard answers for it until it has loaded, and starts it
-again should it fail. Without a guard there is nobody behind us, and we answer to the end ourselves.
+With a launcher, all that Lambda and the function wait for is done before this process has started; a guard answers for
+it until it has loaded, and starts it again should it fail. Without a guard there is nobody behind us, and we answer to
+the end ourselves.
 """
 
 from __future__ import annotations
@@ -24,10 +24,6 @@ def main() -> int:
     environ = ready.environment()
     phases = Phases(environ)
     phases.reach("python")
-    if environ.get("FLIPTOP_SCAN") == "unsure":
-        from fliptop.settings import failover  # noqa: PLC0415 -- one start in a thousand needs a YAML parser here
-
-        failover.settle(environ)
     try:
         name = ready.extension_name(environ, sys.argv[0])
         handover = ready.adopt(environ) or ready.become_ready(environ, name, _load)

@@ -64,7 +64,7 @@ def test_everything_is_done_by_programs_of_the_build() -> None:
         for program in re.findall(r"\S+\.py", rest if word == "RUN" else ""):
             assert (ROOT / program).is_file()
     commands = [rest for word, rest in instructions() if word == "RUN"]
-    assert len(commands) == 6
+    assert len(commands) == 7
     assert sum("build/" in command for command in commands) == 4, "the others refuse values, and install Python"
 
 
@@ -90,6 +90,17 @@ def test_values_that_are_not_pinned_are_refused(base: str, release: str, said: s
     done = subprocess.run(["sh", "-c", first_checks()], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == bool(said)
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("image", ["datadog/lambda-extension:87", "scratch", "", "image:87@sha256:"])
+def test_a_legacy_image_that_is_not_pinned_is_refused(image: str) -> None:
+    (check,) = [rest for word, rest in instructions() if word == "RUN" and '"${LEGACY_IMAGE}" in' in rest]
+    refused = subprocess.run(
+        ["sh", "-c", check], env={"LEGACY_IMAGE": image}, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert f"LEGACY_IMAGE={image} is not pinned" in refused.stderr
+    subprocess.run(["sh", "-c", check], env={"LEGACY_IMAGE": "image:87@sha256:abc"}, check=True)
 
 
 def test_the_stand_in_refuses_what_it_does_not_know(tmp_path: Path) -> None:
@@ -144,12 +155,17 @@ def test_every_stage_on_the_stand_in(tmp_path: Path, legacy: Path) -> None:
     with zipfile.ZipFile(zipped) as archive:
         manifest = json.loads(archive.read("fliptop/manifest.json"))
         assert "datadog-agent-go" in manifest["files"]
+        assert manifest["legacy_image"].startswith("localhost/legacy:87@sha256:")
+        bill = json.loads(archive.read("fliptop/sbom.cdx.json"))
+        assert ("datadog-lambda-extension", "87") in {
+            (part["name"], part.get("version")) for part in bill["components"]
+        }
         files = {path.relative_to(opt).as_posix() for path in opt.rglob("*") if path.is_file()}
         assert files == set(archive.namelist())
         for info in archive.infolist():
             assert (opt / info.filename).read_bytes() == archive.read(info)
             assert stat.S_IMODE((opt / info.filename).stat().st_mode) == info.external_attr >> 16 & 0o777
     told = subprocess.run([opt / "extensions" / "datadog-agent", "--version"], capture_output=True, check=True)
-    assert told.stdout.decode().split()[-1] == manifest["version"]
+    assert told.stdout.decode().splitlines()[0] == manifest["version"]
     checked = subprocess.run([sys.executable, ROOT / "build" / "check_layer.py", zipped], check=False)
     assert checked.returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -51,6 +52,13 @@ class Built:
     launcher: Path
     scan_batch: Path
     reporter: Path
+
+    @property
+    def loader(self) -> Path:
+        """What loads the reporter on this machine, by the path that its file names."""
+        found = re.search(rb"/lib[^\0]*/ld-[^\0]*", self.reporter.read_bytes())
+        assert found, "the reporter is linked statically"
+        return Path(found[0].decode())
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,12 @@ def layer(built: Built, tmp_path: Path) -> Layer:
     for folder in (root / "extensions", root / "fliptop", task, machine / "lib64"):
         folder.mkdir(parents=True)
     (machine / "lib64" / "libc.so.6").write_bytes(b"")
-    layer = Layer(root, task, built, {"FLIPTOP_TEST_LIBC_ROOT": str(machine), "FLIPTOP_TEST_STATSD_PORT": "0"})
+    (machine / "tmp").mkdir()
+    loader = machine / built.loader.relative_to("/")
+    loader.parent.mkdir(exist_ok=True)
+    loader.touch()
+    switches = {"LIBC_ROOT": str(machine), "TMP": str(machine / "tmp"), "STATSD_PORT": "0"}
+    layer = Layer(root, task, built, {f"FLIPTOP_TEST_{name}": value for name, value in switches.items()})
     shutil.copy2(built.launcher, layer.launcher)
     shutil.copy2(built.reporter, layer.extension)
     shutil.copy2(built.reporter, layer.legacy)

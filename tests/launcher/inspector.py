@@ -30,6 +30,9 @@ def describe(number: int) -> dict[str, Any]:
 
 def main() -> None:
     """Write it all down."""
+    if sys.argv[1:] == ["--settle"]:
+        sys.stdout.write(f"settled {os.environ.get('SETTLED', '')}\n")
+        return
     names = os.environ.get("LISTEN_FDNAMES", "").split(":") if "LISTEN_FDS" in os.environ else []
     files = [number for number in range(64) if Path(f"/proc/self/fd/{number}").exists()]
     sockets = {name: describe(3 + place) for place, name in enumerate(names)}

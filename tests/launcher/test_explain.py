@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Any
 
 import pytest
@@ -66,6 +68,71 @@ def test_explain_for_people(layer: Layer) -> None:
 
 def test_version(layer: Layer) -> None:
     assert layer.run({}, "--version").lines == [__version__]
+
+
+MANIFEST = {
+    "arch": "x86_64",
+    "flavour": "frozen",
+    "glibc": "2.34",
+    "nuitka": "4.3.3",
+    "package_count": 16,
+    "python": "3.11.7",
+    "revision": "0123abcd",
+    "sources": "f" * 64,
+}
+
+
+def with_provenance(layer: Layer, manifest: str) -> None:
+    (layer.root / "fliptop" / "manifest.json").write_text(manifest)
+    (layer.root / "fliptop" / "sbom.cdx.json").write_text("{}")
+
+
+def test_provenance_for_people(layer: Layer) -> None:
+    with_provenance(layer, json.dumps({**MANIFEST, "files": {"python": 1}, "tools": {"python": "3"}}, indent=2))
+    first, *rows = layer.run({}, "--version").lines
+    assert first == __version__
+    told = {row[:12].strip(): row[12:] for row in rows}
+    assert told == {
+        "flavour": "frozen",
+        "machine": "x86_64",
+        "glibc": "2.34",
+        "python": "3.11.7",
+        "nuitka": "4.3.3",
+        "commit": "0123abcd",
+        "sources": "f" * 64,
+        "packages": "16",
+        "bill": f"{layer.root}/fliptop/sbom.cdx.json",
+    }
+    assert set(rows) <= set(layer.run(None, "--explain").lines)
+
+
+def test_provenance_as_json(layer: Layer) -> None:
+    assert explained(layer)["provenance"] == {"package_count": 0}
+    with_provenance(layer, json.dumps(MANIFEST))
+    bill = f"{layer.root}/fliptop/sbom.cdx.json"
+    assert explained(layer)["provenance"] == {**MANIFEST, "bill": bill}
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["", "{", '{"arch":', '{"arch":"x', '{"arch": 7}', "x" * 70_000, '{"arch":"x86_64"}' + " " * 70_000, "\0"],
+)
+def test_a_manifest_that_says_nothing(layer: Layer, manifest: str) -> None:
+    with_provenance(layer, manifest)
+    assert layer.run({}, "--version").lines == [__version__, f"bill        {layer.root}/fliptop/sbom.cdx.json"]
+
+
+def test_a_manifest_that_is_no_file(layer: Layer) -> None:
+    os.mkfifo(layer.root / "fliptop" / "manifest.json")
+    assert layer.run({}, "--version").lines == [__version__]
+    (layer.root / "fliptop" / "manifest.json").unlink()
+    (layer.root / "fliptop" / "manifest.json").mkdir()
+    assert layer.run({}, "--version").lines == [__version__]
+
+
+def test_a_manifest_with_long_and_odd_values(layer: Layer) -> None:
+    with_provenance(layer, '{"arch":"' + "y" * 1000 + '","python":"\x01\xff"}')
+    assert explained(layer)["provenance"]["arch"] == "y" * 255
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--explain", "--yaml"], ["x"], ["--explain", "--json", "x"]])

@@ -173,7 +173,7 @@ def test_no_further_process(stage: Stage) -> None:
     played = stage.play(
         [SERVES], [0.5, invoke(9)], [invoke(9)], SHUTDOWN, user=4321, group=4321, extra_groups=[], preexec_fn=none
     )
-    assert played.headlines() == [("DD_EXTENSION_DIED", "fork")] * 3
+    assert played.headlines()[:3] == [("DD_EXTENSION_DIED", "fork")] * 3
     assert (played.returncode, played.nexts, stage.births()) == (0, 3, [])
 
 

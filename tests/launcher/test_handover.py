@@ -116,7 +116,6 @@ def test_the_extension_inherits_listener_and_connection(inspected: Layer, teleme
         IDENTIFIER,
         REGISTRATION,
     ]
-    assert done.environ["FLIPTOP_SCAN"] == "sure"
     listener, connection = done.sockets["telemetry"], done.sockets["next"]
     stream = {"type": socket.SOCK_STREAM, "protocol": socket.IPPROTO_TCP, "blocking": True}
     assert (
@@ -249,12 +248,11 @@ def test_with_cpu_to_spare_the_launcher_does_it(inspected: Layer, environ: dict[
     assert done.environ.keys() >= set(VARIABLES)
 
 
-def test_nothing_is_registered_while_the_scan_is_unsure(inspected: Layer) -> None:
+def test_what_the_scan_leaves_open_is_settled_before_anything_is_registered(inspected: Layer) -> None:
     inspected.yaml("a: &x 1\n")
-    done = start(inspected, READY)
+    done = start(inspected, READY, {"SETTLED": "otel"})
+    assert_legacy(inspected, done.outcome)
     assert done.api.requests == []
-    assert done.environ["FLIPTOP_SCAN"] == "unsure"
-    assert done.environ.keys().isdisjoint(VARIABLES)
 
 
 def test_nothing_is_registered_for_legacy(inspected: Layer) -> None:
@@ -263,12 +261,19 @@ def test_nothing_is_registered_for_legacy(inspected: Layer) -> None:
     assert done.api.requests == []
 
 
-def test_what_the_extension_settled_is_handed_over_when_legacy_is_missing(inspected: Layer) -> None:
+def test_once_settled_it_is_handed_over(inspected: Layer) -> None:
+    inspected.yaml("appsec_enabled: &x false\n")
+    done = start(inspected, READY)
+    assert done.api.whats() == [REGISTER, TELEMETRY, NEXT]
+    assert done.environ.keys() >= set(VARIABLES)
+
+
+def test_once_settled_it_is_handed_over_when_legacy_is_missing(inspected: Layer) -> None:
     inspected.legacy.unlink()
     inspected.yaml("appsec_enabled: &x true\n")
-    with ScriptedApi(READY) as api:
-        inspected.run({"AWS_LAMBDA_RUNTIME_API": api.address}, "--settled", "appsec_enabled")
-        assert api.whats() == [REGISTER, TELEMETRY, NEXT]
+    done = start(inspected, READY, {"SETTLED": "appsec_enabled"})
+    assert only_line(done.outcome)["reasons"] == ["appsec_enabled"]
+    assert done.api.whats() == [REGISTER, TELEMETRY, NEXT]
 
 
 def test_localhost_is_an_address(inspected: Layer) -> None:
@@ -489,8 +494,9 @@ def test_the_launcher_asks_for_events_itself_until_shutdown(damaged: Layer, tele
     done = start(damaged, (*READY, INVOKE, [is_refused, *INVOKE], [chunked(SHUTDOWN_EVENT)]))
     assert done.outcome.returncode == 0
     assert refused == [True]
-    line = only_line(done.outcome)
+    line, too_late = (json.loads(each) for each in done.outcome.lines)
     assert next(iter(line)) == "DD_EXTENSION_CANNOT_START"
+    assert too_late["DD_EXTENSION_FALLBACK_TOO_LATE"] == "failed_to_start"
     assert line["extension"] == f"{damaged.extension}: Exec format error"
     assert done.outcome.legacy is None, "it would be refused: the name is taken"
     assert done.api.whats() == [REGISTER, TELEMETRY, NEXT, NEXT, NEXT]

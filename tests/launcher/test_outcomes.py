@@ -21,7 +21,7 @@ from tests.launcher.conftest import (
     only_line,
 )
 
-HANDOVER = ("FLIPTOP_SCAN", "FLIPTOP_UNSURE", "FLIPTOP_LAYER", "FLIPTOP_NAME", "FLIPTOP_STARTED_NS")
+HANDOVER = ("FLIPTOP_LAYER", "FLIPTOP_NAME", "FLIPTOP_STARTED_NS")
 
 
 # --- next ---
@@ -34,12 +34,13 @@ def test_next_is_started_in_place_and_says_nothing(layer: Layer) -> None:
 
 
 def test_next_receives_the_handover(layer: Layer) -> None:
-    seen = layer.run({"FLIPTOP_SCAN": "left over", "FLIPTOP_UNSURE": "left over", "OTHER": "kept"}).extension
+    seen = layer.run({"FLIPTOP_NAME": "left over", "FLIPTOP_PHASES": "left over", "OTHER": "kept"}).extension
     assert seen is not None
-    assert [seen.variable(name) for name in HANDOVER[:4]] == ["sure", None, str(layer.root), "datadog-agent"]
+    assert [seen.variable(name) for name in HANDOVER[:2]] == [str(layer.root), "datadog-agent"]
+    assert seen.variable("FLIPTOP_PHASES") is None
     assert int(seen.variable("FLIPTOP_STARTED_NS") or 0) > 0
     assert seen.variable("OTHER") == "kept"
-    assert sum(entry.startswith(b"FLIPTOP_SCAN=") for entry in seen.environ) == 1
+    assert sum(entry.startswith(b"FLIPTOP_NAME=") for entry in seen.environ) == 1
 
 
 def test_name_is_the_file_that_lambda_started(layer: Layer) -> None:
@@ -48,16 +49,6 @@ def test_name_is_the_file_that_lambda_started(layer: Layer) -> None:
     seen = layer.run(executable=renamed).extension
     assert seen is not None
     assert seen.variable("FLIPTOP_NAME") == "my-extension"
-
-
-def test_unsure_is_handed_over_with_line_and_reason(layer: Layer) -> None:
-    layer.yaml("site: datadoghq.eu\nappsec_enabled: &x true\n")
-    outcome = layer.run()
-    assert_next(layer, outcome)
-    assert outcome.extension is not None
-    assert outcome.extension.variable("FLIPTOP_SCAN") == "unsure"
-    assert outcome.extension.variable("FLIPTOP_UNSURE") == "line 2: anchor"
-    assert outcome.lines == []
 
 
 # --- legacy ---
@@ -74,8 +65,8 @@ def test_legacy_is_started_in_place_with_one_line(layer: Layer) -> None:
 
 
 def test_legacy_gets_its_environment_untouched(layer: Layer) -> None:
-    given = layer.environ({**COMPATIBILITY, "A": "ü", "B": "", "FLIPTOP_SCAN": "theirs", "C": "x" * 2000})
-    seen = layer.run({**COMPATIBILITY, "A": "ü", "B": "", "FLIPTOP_SCAN": "theirs", "C": "x" * 2000}).legacy
+    given = layer.environ({**COMPATIBILITY, "A": "ü", "B": "", "FLIPTOP_NAME": "theirs", "C": "x" * 2000})
+    seen = layer.run({**COMPATIBILITY, "A": "ü", "B": "", "FLIPTOP_NAME": "theirs", "C": "x" * 2000}).legacy
     assert seen is not None
     assert seen.environ == [os.fsencode(f"{name}={value}") for name, value in given.items()]
 
@@ -103,25 +94,6 @@ def test_the_environment_decides_when_the_file_is_unsure(layer: Layer) -> None:
     outcome = layer.run(COMPATIBILITY)
     assert_legacy(layer, outcome)
     assert only_line(outcome)["unsure"] == "line 1: alias"
-
-
-def test_what_the_extension_settled_goes_to_legacy(layer: Layer) -> None:
-    layer.yaml("appsec_enabled: &x true\nextension_version: *y\n")
-    outcome = layer.run({"DD_LAMBDA_FIPS_MODE": "true"}, "--settled", "appsec_enabled", "no_such_reason")
-    assert_legacy(layer, outcome)
-    told = only_line(outcome)
-    assert told["reasons"] == ["appsec_enabled", "fips"]
-    assert "unsure" not in told
-
-
-def test_what_the_extension_settled_runs_it_again_without_legacy(layer: Layer) -> None:
-    layer.legacy.unlink()
-    layer.yaml("appsec_enabled: &x true\n")
-    outcome = layer.run(None, "--settled", "appsec_enabled")
-    assert_next(layer, outcome)
-    assert only_line(outcome)["reasons"] == ["appsec_enabled"]
-    assert outcome.extension is not None
-    assert outcome.extension.variable("FLIPTOP_SCAN") == "sure", "or the two would call each other for ever"
 
 
 def test_works_from_any_place(layer: Layer, tmp_path: Path) -> None:

@@ -194,7 +194,8 @@ def test_all_reasons_in_order(decided: Decide) -> None:
 
 
 def test_order_of_the_table() -> None:
-    expected = ["extension_version", "appsec_enabled", "otel", "fips", "libc", "extension_missing"]
+    configuration = ["extension_version", "appsec_enabled", "otel", "fips"]
+    expected = [*configuration, "libc", "extension_missing", "architecture", "loader", "failed_to_start"]
     assert [rule.reason for rule in rules.RULES] == expected
     assert all(rule.what_to_do.endswith(".") for rule in rules.RULES)
 

@@ -3,69 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fliptop.settings import failover
 
-
-class Replaced(Exception):
-    """The process would have been replaced."""
+NEEDS_LEGACY = "on: &on true\nappsec_enabled: *on\notlp_config: {logs: {enabled: *on}}\n"
 
 
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    return {
-        "LAMBDA_TASK_ROOT": str(tmp_path),
-        "FLIPTOP_LAYER": "/opt",
-        "FLIPTOP_NAME": "datadog-agent",
-        "FLIPTOP_SCAN": "unsure",
-        "FLIPTOP_HANDOVER": "off",
-        "DD_ENV": "prod",
-    }
-
-
-@pytest.fixture
-def execs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], Mapping[str, str]]]:
-    calls: list[tuple[str, list[str], Mapping[str, str]]] = []
-
-    def execve(path: Path, arguments: list[str], environ: Mapping[str, str]) -> None:
-        calls.append((str(path), arguments, environ))
-        raise Replaced
-
-    monkeypatch.setattr(os, "execve", execve)
-    return calls
-
-
-def test_a_file_that_needs_legacy_gives_the_process_back_to_the_launcher(
-    environ: dict[str, str], execs: list[tuple[str, list[str], Mapping[str, str]]], tmp_path: Path
-) -> None:
-    (tmp_path / "datadog.yaml").write_text("on: &on true\nappsec_enabled: *on\notlp_config: {logs: {enabled: *on}}\n")
-    with pytest.raises(Replaced):
-        failover.settle(environ)
-    launcher = "/opt/extensions/datadog-agent"
-    left = {"LAMBDA_TASK_ROOT": str(tmp_path), "FLIPTOP_HANDOVER": "off", "DD_ENV": "prod"}
-    assert execs == [(launcher, [launcher, "--settled", "appsec_enabled", "otel"], left)]
-
-
-@pytest.mark.parametrize("yaml", ["base: &x false\nappsec_enabled: *x\n", "a: [", None])
-def test_otherwise_it_gives_the_process_back_without_reasons(
-    environ: dict[str, str],
-    execs: list[tuple[str, list[str], Mapping[str, str]]],
-    tmp_path: Path,
-    yaml: str | None,
-) -> None:
+@pytest.mark.parametrize(
+    ("yaml", "answer"),
+    [
+        (NEEDS_LEGACY, "settled appsec_enabled otel\n"),
+        ("base: &x false\nappsec_enabled: *x\n", "settled\n"),
+        ("a: [", "settled\n"),
+        (None, "settled\n"),
+    ],
+    ids=["reasons", "none", "broken", "no file"],
+)
+def test_the_answer_names_the_reasons(yaml: str | None, answer: str, tmp_path: Path) -> None:
     if yaml is not None:
         (tmp_path / "datadog.yaml").write_text(yaml)
-    with pytest.raises(Replaced):
-        failover.settle(environ)
-    assert [arguments for _, arguments, _ in execs] == [["/opt/extensions/datadog-agent", "--settled"]]
+    assert failover.settled({"LAMBDA_TASK_ROOT": str(tmp_path), "DD_ENV": "prod"}) == answer
 
 
-def test_a_launcher_that_cannot_be_executed_is_named(environ: dict[str, str], tmp_path: Path, said: list[str]) -> None:
-    (tmp_path / "datadog.yaml").write_text("appsec_enabled: &x yes\n")
-    failover.settle({**environ, "FLIPTOP_LAYER": "/nowhere"})
-    assert len(said) == 1
-    assert "/nowhere/extensions/datadog-agent cannot be executed" in said[0]
+def test_a_file_that_cannot_be_read_leaves_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "datadog.yaml").mkdir()
+    environ = {"LAMBDA_TASK_ROOT": str(tmp_path), "DD_LAMBDA_FIPS_MODE": "true"}
+    assert failover.settled(environ) == "settled fips\n"
+
+
+def test_the_command_answers_and_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "datadog.yaml").write_text(NEEDS_LEGACY)
+    environ = {**os.environ, "LAMBDA_TASK_ROOT": str(tmp_path)}
+    command = [sys.executable, "-m", "fliptop", "--settle"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("settled appsec_enabled otel\n", "")

@@ -1,7 +1,7 @@
 """The rules that send a configuration to the legacy extension, declared once.
 
 `build/rules_header.py` writes this table into `launcher/rules.h`, where the launcher applies it in microseconds. The
-extension applies it here, with a real YAML parser, when the launcher's scanner was unsure (`FLIPTOP_SCAN=unsure`).
+extension applies it here, with a real YAML parser, when the launcher's scanner was unsure (`fliptop --settle`).
 
 How a value is read:
 
@@ -113,6 +113,21 @@ RULES = (
         "The layer does not hold a new extension that can be started. Attach the published layer for the function's "
         "architecture again.",
     ),
+    Rule(
+        "architecture",
+        "The new extension in this layer is for another architecture. Attach the published layer for the function's "
+        "architecture.",
+    ),
+    Rule(
+        "loader",
+        "The file that loads the new extension is missing on this machine. To use it, choose a base image with a "
+        "complete glibc, such as those of AWS.",
+    ),
+    Rule(
+        "failed_to_start",
+        "The new extension has died in this environment each time it was started. The lines before tell what it died "
+        "of; a new environment tries it again.",
+    ),
 )
 """In the order of decision: the first that matches is the headline, all that match are listed."""
 
@@ -121,7 +136,7 @@ def decide(environ: Mapping[str, str], document: object = None) -> tuple[str, ..
     """Return the reasons, in order, for which this configuration needs the legacy extension; none: it does not.
 
     `document` is what a YAML parser made of datadog.yaml: None without a file, or with one that is not valid. Facts
-    about the layer (libc, extension_missing) are not considered.
+    about the layer and the machine (libc and what follows it) are not considered.
     """
     variables = _variables(environ)
     root = document if isinstance(document, Mapping) else {}

@@ -131,6 +131,7 @@ def as_document(figures: Figures) -> dict[str, Any]:
         "fallbacks": figures.fallbacks,
         "share": figures.share,
         "unavailable": figures.unavailable,
+        "too_late": figures.too_late,
         "functions": len(figures.functions),
         "counted_by": figures.counted_by,
         "reasons": [_reason_document(each) for each in figures.reasons],
@@ -236,6 +237,9 @@ def _summary(figures: Figures) -> Text:
         text.append(".")
     if figures.unavailable:
         text.append(f"\n{figures.unavailable:,} more had a reason, but no legacy extension in the layer.", "yellow")
+    if figures.too_late:
+        text.append(f"\n{_count(figures.too_late, 'start')} went without Datadog: the new extension died, ", "yellow")
+        text.append("and it was too late for legacy (DD_EXTENSION_FALLBACK_TOO_LATE).", "yellow")
     return text
 
 

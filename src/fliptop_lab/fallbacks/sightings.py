@@ -18,7 +18,7 @@ MARKERS = (
     *(f"Name: {EXTENSION}", "Init Duration", "initDurationMs"),
 )
 # Without the brace: a line of its own in what `aws logs tail --format json` makes of it.
-_FALLBACK = re.compile(r'(?:\{|^)\s*"DD_EXTENSION_FALLBACK_(REASON|UNAVAILABLE)"\s*:\s*"([^"\\]+)"')
+_FALLBACK = re.compile(r'(?:\{|^)\s*"DD_EXTENSION_FALLBACK_(REASON|UNAVAILABLE|TOO_LATE)"\s*:\s*"([^"\\]+)"')
 _REGISTERED = re.compile(rf"EXTENSION\s+Name: {EXTENSION}\s+State: ")
 _JSON = json.JSONDecoder()
 
@@ -30,12 +30,17 @@ class Kind(Enum):
     """The launcher went to legacy."""
     UNAVAILABLE = "unavailable"
     """There is a reason, but no legacy extension in the layer: the new one runs."""
+    TOO_LATE = "too late"
+    """The new extension cannot be started here, which was found out when it had been registered: nobody serves."""
     EXTENSION = "extension"
     """Lambda tells, once per start, that the extension has registered, whichever of the two it is."""
     INIT = "init"
     """Lambda begins a start of the function, with or without our layer."""
     COLD_REPORT = "cold report"
     """The report of the first invocation after a start."""
+
+
+_TOLD = {"REASON": Kind.FALLBACK, "UNAVAILABLE": Kind.UNAVAILABLE, "TOO_LATE": Kind.TOO_LATE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def sighting(message: str) -> Sighting | None:
     """
     if found := _FALLBACK.search(message):
         reasons = _reasons(message[found.start() :], found[2])
-        return Sighting(Kind.FALLBACK if found[1] == "REASON" else Kind.UNAVAILABLE, reasons)
+        return Sighting(_TOLD[found[1]], reasons)
     if message.startswith("{"):
         return _platform_event(message)
     if message.startswith("INIT_START"):

@@ -44,6 +44,7 @@ class FunctionFigures:
     starts: int | None
     fallbacks: int
     unavailable: int
+    too_late: int
     reasons: dict[str, Span]
 
 
@@ -70,6 +71,7 @@ class Figures:
     starts: int | None
     fallbacks: int
     unavailable: int
+    too_late: int
     counted_by: dict[str, int]
     hours: dict[int, Counter[str]]
 
@@ -89,7 +91,8 @@ class _Function:
 
     def starts(self) -> int:
         """A start that told a reason is one even where the export lacks the line that starts are counted by."""
-        told = self.kinds[Kind.FALLBACK] + self.kinds[Kind.UNAVAILABLE]
+        # What was tried although a reason was known may then be too late as well.
+        told = self.kinds[Kind.FALLBACK] + max(self.kinds[Kind.UNAVAILABLE], self.kinds[Kind.TOO_LATE])
         evidence = self.evidence()
         return max(told, self.kinds[evidence]) if evidence else told
 
@@ -126,6 +129,7 @@ class Tally:
             starts=starts,
             fallbacks=sum(each.fallbacks for each in functions),
             unavailable=sum(each.unavailable for each in functions),
+            too_late=sum(each.too_late for each in functions),
             counted_by={kind.value if kind else "nothing": count for kind, count in evidence.items()},
             hours=dict(self._hours),
         )
@@ -155,5 +159,6 @@ def _function(name: str, found: _Function) -> FunctionFigures:
         starts=found.starts() if found.evidence() else None,
         fallbacks=found.kinds[Kind.FALLBACK],
         unavailable=found.kinds[Kind.UNAVAILABLE],
+        too_late=found.kinds[Kind.TOO_LATE],
         reasons=dict(found.reasons),
     )

@@ -174,6 +174,14 @@ def test_a_start_without_legacy_is_counted_apart() -> None:
     assert "1 more had a reason" in lab(data=text.encode())[1]
 
 
+def test_a_start_that_nobody_served_is_counted_apart() -> None:
+    text = exporting.EXTENSION * 4 + fallback("failed_to_start", kind="TOO_LATE") + fallback("failed_to_start")
+    found = figures(text.encode())
+    assert (found.starts, found.fallbacks, found.unavailable, found.too_late) == (4, 1, 0, 1)
+    assert "1 start went without Datadog" in lab(data=text.encode())[1]
+    assert document(data=text.encode())["too_late"] == 1
+
+
 def test_functions_that_share_a_log_group() -> None:
     events = [
         Event("x", event.stream.replace("[$LATEST]", f"{event.function}[$LATEST]"), event.time, event.message)

@@ -31,6 +31,7 @@ def load(name: str) -> Any:
 
 
 ARCH = platform.machine()
+DOCUMENTS = ("fliptop/sbom.cdx.json", "fliptop/LICENSES.txt", "fliptop/manifest.json")
 BUDGET = {ARCH: {"zip": 1_000_000, "unzipped": 2_000_000}}
 
 
@@ -79,14 +80,30 @@ def good_files() -> dict[str, bytes]:
         "fliptop/certifi/cacert.pem": b"certificates",
         "fliptop/fliptop": elf(),
     }
-    return with_manifest(files)
+    return with_bill(files)
+
+
+PACKAGES = {"h11": "0.16.0"}
+
+
+def with_bill(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with a bill of materials, a licence and a manifest that describe them."""
+    rest = {name: data for name, data in files.items() if name not in DOCUMENTS}
+    parts: list[dict[str, Any]] = [
+        {"name": name, "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(data).hexdigest()}]}
+        for name, data in rest.items()
+    ]
+    parts += [{"name": name, "version": version, "licenses": ["MIT"]} for name, version in PACKAGES.items()]
+    texts = "".join(f"{name} {version}: MIT\n" for name, version in PACKAGES.items())
+    bill = json.dumps({"components": parts}).encode()
+    return with_manifest({**rest, "fliptop/sbom.cdx.json": bill, "fliptop/LICENSES.txt": texts.encode()})
 
 
 def with_manifest(files: dict[str, bytes], **changed: Any) -> dict[str, bytes]:
     """The files with a manifest that describes them, in the order a zip has to have."""
     rest = {name: data for name, data in files.items() if name != "fliptop/manifest.json"}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in rest.items()}
-    manifest = {"version": "1", "arch": ARCH, "flavour": "frozen", "files": digests, **changed}
+    manifest = {"version": "1", "arch": ARCH, "flavour": "frozen", "packages": PACKAGES, "files": digests, **changed}
     return dict(sorted({**rest, "fliptop/manifest.json": json.dumps(manifest).encode()}.items()))
 
 

@@ -66,6 +66,17 @@ def test_missing_headers_are_named_with_their_fix(tmp_path: Path, monkeypatch: p
         freeze._check_python()
 
 
+@pytest.mark.parametrize(("program", "package"), [("gcc", "gcc"), ("readelf", "binutils"), ("ldd", "libc-bin")])
+def test_a_missing_program_is_named_with_its_fix(
+    program: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(freeze.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(freeze.shutil, "which", lambda name: None if name == program else f"/usr/bin/{name}")
+    with pytest.raises(freeze.FreezeError, match=rf"`{program}` is missing\.\nFix: install it .*{package}"):
+        freeze._check_python()
+
+
 def test_static_library_that_is_too_new_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("ld.lld: error: undefined symbol: __isoc23_strtol\n>>> referenced by getargs.c\n")
     assert "needs a glibc newer than 2.34" in freeze._diagnosis(tmp_path / "log")

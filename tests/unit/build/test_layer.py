@@ -44,6 +44,28 @@ def test_zip_carries_modes_order_and_digests(tmp_path: Path) -> None:
     assert manifest["flavour"] == "frozen"
 
 
+def test_checksums_beside_the_layers(tmp_path: Path) -> None:
+    for name in ("fliptop-x86_64.zip", "fliptop-aarch64.zip"):
+        layer.write_zip(entries(), tmp_path / name)
+    layer.write_checksums(tmp_path)
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True)
+    assert len((tmp_path / "SHA256SUMS").read_text().splitlines()) == 2
+
+
+def test_documents_describe_what_goes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    def documents(files: dict[str, bytes], about: object, image: str) -> dict[str, bytes]:
+        given.extend([sorted(files), about, image])
+        return {"fliptop/sbom.cdx.json": b"bill"}
+
+    monkeypatch.setattr(layer.sbom, "documents", documents)
+    monkeypatch.setenv("FLIPTOP_LEGACY_IMAGE", "image:87")
+    done = layer.with_documents([layer.Entry("fliptop/a.so", b"a")], {"packages": {}})
+    assert given == [["fliptop/a.so"], {"packages": {}}, "image:87"]
+    assert done[-1] == layer.Entry("fliptop/sbom.cdx.json", b"bill")
+
+
 def test_source_layer_runs_this_checkout(tmp_path: Path) -> None:
     assert layer.main(["--source", "--out", str(tmp_path / "layer")]) == 0
     program = tmp_path / "layer" / "fliptop" / "fliptop"
