@@ -20,11 +20,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from build import emulate
 from build.unpack import unpack
 
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child")
@@ -91,6 +93,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 + bare:
         print("usage: python build/smoke_layer.py LAYER.zip", file=sys.stderr)
         return 2
+    if emulate.is_needed(architecture(Path(arguments[-1]))):
+        return subprocess.run([sys.executable, emulate.__file__, __file__, *arguments], check=False).returncode
     if not bare and may_unshare():
         return subprocess.run([*UNSHARE, sys.executable, __file__, "--bare", arguments[0]], check=False).returncode
     with tempfile.TemporaryDirectory() as directory:
@@ -108,6 +112,12 @@ def main(arguments: list[str]) -> int:
     if not problems:
         print(f"smoke: registers, asks for its first event, judges settings, obeys SHUTDOWN ({where})")
     return 1 if problems else 0
+
+
+def architecture(layer: Path) -> str:
+    """Return the architecture that the manifest of a layer zip names."""
+    with zipfile.ZipFile(layer) as archive:
+        return str(json.loads(archive.read("fliptop/manifest.json"))["arch"])
 
 
 def may_unshare() -> bool:
