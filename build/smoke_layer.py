@@ -38,6 +38,7 @@ INVOKE = {"eventType": "INVOKE", "requestId": EXTENSION_ID, "invokedFunctionArn"
 SHUTDOWN = {"eventType": "SHUTDOWN", "shutdownReason": "spindown"}
 # What the guard and the extension print when the Python part did not live through it all.
 TROUBLE = ("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed", "cannot be spoken to")
+TROUBLE += ("could not be served",)
 
 
 class RuntimeApi(http.server.ThreadingHTTPServer):
