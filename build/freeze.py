@@ -74,8 +74,9 @@ def main(arguments: list[str]) -> int:
     if options.arch == ARCH:
         return _freeze_here()
     try:
+        _install_nuitka()  # its licence goes into the layer, from here
         return cross.run(Path(__file__), options.arch)
-    except (cross.CrossError, debian.DebianError) as error:
+    except (FreezeError, cross.CrossError, debian.DebianError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -107,7 +108,7 @@ def _freeze(inputs: str, progress: Progress) -> None:
     packages = distributions("fliptop")
     progress.phase("installing Nuitka")
     _install_nuitka()
-    excluded += [*_encodings(), *_foreign_packages(packages)]
+    excluded += [*_encodings(), *_other_configurations(), *_foreign_packages(packages)]
     _prepare(excluded)
     _run_nuitka(_options(static, excluded), progress)
     progress.phase("collecting")
@@ -224,6 +225,14 @@ def _encodings() -> Iterator[str]:
     for path in sorted((Path(sysconfig.get_path("stdlib")) / "encodings").glob("[a-z]*.py")):
         if not re.fullmatch(ENCODINGS, path.stem):
             yield f"encodings.{path.stem}"
+
+
+def _other_configurations() -> Iterator[str]:
+    """Yield the modules with what sysconfig says of other machines than the one that is frozen for."""
+    own = vars(sysconfig)["_get_sysconfigdata_name"]()
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("_sysconfigdata_*.py")):
+        if path.stem != own:
+            yield path.stem
 
 
 def _check_imports(excluded: list[str]) -> None:
