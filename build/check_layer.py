@@ -175,7 +175,7 @@ def check_traces(layer: Layer) -> Iterator[str]:
         triplet = re.compile(rf"{arch}-(pc-|unknown-)?linux-(gnu|musl)".encode())
         for name, data in layer.files.items():
             if name != LEGACY and (found := triplet.search(data)):
-                yield f"{name} names {found[0].decode()}, which the layer is not for; keep that out of it (build/cross.py)"
+                yield f"{name} names {found[0].decode()}, which the layer is not for; build/freeze.py must keep it out"
 
 
 def check_glibc(layer: Layer) -> Iterator[str]:

@@ -95,9 +95,9 @@ def _entries(lock: str) -> Iterator[tuple[str, str]]:
 
 
 def replace_by_twins(directory: Path) -> None:
-    """Replace every module for x86_64 below `directory` by its twin, and remove the libraries. CrossError: there is none.
+    """Replace every module for x86_64 below `directory` by its twin, and remove the libraries.
 
-    A module keeps its rpath: Nuitka has found out what it needs.
+    CrossError: there is none. A module keeps its rpath: Nuitka has found out what it needs.
     """
     for path in sorted(directory.rglob("*.so*")):
         elf = read_elf(path.read_bytes())
@@ -125,7 +125,9 @@ def library(name: str) -> Path:
     for path in (root / folder / f"{TARGET}-linux-gnu" / name for folder in ("lib", "usr/lib")):
         if path.is_file():
             return path
-    raise CrossError(f"{name} for {TARGET} is missing.\nFix: add its package to PACKAGES in build/debian.py; `make lock`.")
+    raise CrossError(
+        f"{name} for {TARGET} is missing.\nFix: add its package to PACKAGES in build/debian.py; `make lock ARGS=--upgrade`."
+    )
 
 
 def set_rpath(path: Path, rpath: str) -> None:

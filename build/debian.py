@@ -1,6 +1,6 @@
 """What `build/freeze.py --arch aarch64` takes from Debian on x86_64: one Python, for both architectures.
 
-    .venv/bin/python build/debian.py    # write build/debian.lock anew, with the newest versions (part of `make lock`)
+    .venv/bin/python build/debian.py    # write build/debian.lock anew, with the newest versions (`make lock ARGS=--upgrade`)
 
 The lock names the packages, each by its sha256 and its path in Debian's archives. They are unpacked into one directory,
 as Debian's multiarch layout foresees: an interpreter for x86_64, and beside its modules the headers, the static library
@@ -110,7 +110,7 @@ def _fetched(package: Package) -> Path:
     if not APT_HELPER.is_file() or shutil.which("dpkg-deb") is None:
         raise DebianError(
             "the programs apt-helper and dpkg-deb are missing, which fetch and unpack Debian's packages.\n"
-            "Fix: build for another architecture on Debian 12 or newer, or Ubuntu 23.04 or newer; or build on a machine of "
+            "Fix: build for another architecture on Debian 12 or newer, or Ubuntu 23.04 or newer; or on a machine of "
             "that architecture."
         )
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _fetched(package: Package) -> Path:
     raise DebianError(
         f"{said}{package.path.rpartition('/')[2]} could not be fetched (apt's reasons are above).\n"
         "Fix: check that this machine reaches Debian's archive, or name a mirror: FLIPTOP_DEBIAN_ARCHIVE=https://…; if "
-        "Debian has removed this version, `make lock` names its successor."
+        "Debian has removed this version, `make lock ARGS=--upgrade` names its successor."
     )
 
 

@@ -1,14 +1,15 @@
-"""Run a command on an x86_64 machine where programs for aarch64 run too, unchanged and by every process that starts one.
+"""Run a command on an x86_64 machine where programs for aarch64 run too: unchanged, whoever starts them.
 
     .venv/bin/python build/emulate.py build/smoke_layer.py dist/fliptop-aarch64.zip
     .venv/bin/python build/emulate.py .venv/bin/pytest tests/promises
 
-In a user namespace of its own the kernel is told to start them with QEMU (binfmt_misc, private to the namespace since Linux
-6.7), and Debian's C library for aarch64 lies in its place below /lib. Nothing outside the command notices. What runs there
-are the very files of the layer: the launcher executes the extension as it does on Lambda.
+In a user namespace of its own the kernel is told to start them with QEMU (binfmt_misc, private to a namespace since
+Linux 6.7), and Debian's C library for aarch64 lies in its place below /lib. Nothing outside the command notices. What
+runs are the very files of the layer: the launcher executes the extension as it does on Lambda.
 
-It proves nothing of speed, nor of what QEMU does otherwise than a processor: it knows more instructions than armv8-a has
-(build/check_layer.py looks at what the layer asks for), and orders memory as strictly as x86_64 does.
+It proves nothing about speed, nor where QEMU differs from a processor: it executes more instructions than armv8-a has
+(the compilers are told what they may use), it orders memory as strictly as x86_64 does, and it passes a few system
+calls on incompletely.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ ARCH = "aarch64"
 QEMU = "qemu-aarch64-static"
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
-# linux/Documentation/admin-guide/binfmt-misc.rst. The first 20 bytes of an ELF file for aarch64, whatever its OS ABI and
-# whether it is position independent; F: the interpreter is opened now, and needs not be where the program runs.
+# Linux, Documentation/admin-guide/binfmt-misc.rst. The first 20 bytes of an ELF file for aarch64, whatever its OS ABI
+# and whether it is position independent. F: the interpreter is opened now, and needs not be where the program runs.
 MAGIC = bytes.fromhex("7f454c460201010000000000000000000200b700")
 MASK = bytes.fromhex("ffffffffffffff00fffffffffffffffffeffffff")
 ALL_IDS = 0xFFFFFFFF
@@ -46,13 +47,15 @@ def is_needed(arch: str) -> bool:
     if arch == platform.machine():
         return False
     try:
-        return bool(subprocess.run([f"/lib/ld-linux-{arch}.so.1", "--version"], capture_output=True, check=False).returncode)
+        return bool(
+            subprocess.run([f"/lib/ld-linux-{arch}.so.1", "--version"], capture_output=True, check=False).returncode
+        )
     except OSError:
         return True
 
 
 def enter() -> None:
-    """Move this process to where programs for aarch64 run. EmulationError: it cannot, and is where it was, or nowhere."""
+    """Move this process to where programs for aarch64 run. EmulationError: it cannot; there is no way back."""
     qemu = shutil.which(QEMU)
     if platform.machine() != "x86_64" or qemu is None:
         raise EmulationError(f"{QEMU} on x86_64 is needed.\nFix: install it (Debian, Ubuntu: qemu-user-static).")
@@ -84,7 +87,7 @@ def _enter_namespaces() -> None:
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNS):
         raise EmulationError(
             f"this process may not have a user namespace ({os.strerror(ctypes.get_errno())}).\n"
-            "Fix: run it as root, or permit user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)."
+            "Fix: run it as root, or permit user namespaces (sysctl user.max_user_namespaces)."
         )
     os.close(entered)
     if os.waitpid(helper, 0)[1]:

@@ -3,8 +3,8 @@
     python build/layer.py [--arch x86_64|aarch64] [--legacy PATH] [--out PATH] [--unchecked]
     python build/layer.py --source [--legacy PATH] [--out DIRECTORY]
 
-The first builds the launcher and the frozen extension for this machine's architecture, or the one that is named, packs
-them, and has the result checked, started, and its start counted. The same content gives the same bytes: names sorted, times fixed, one
+The first builds the launcher and the frozen extension for this machine's architecture, packs them, and has the result
+checked, started, and its start counted. The same content gives the same bytes: names sorted, times fixed, one
 compression level. The second makes a directory of the same shape whose extension is a script that runs this checkout's
 sources: quick, for demos and tests.
 """
@@ -59,7 +59,9 @@ class Entry:
 def main(arguments: list[str]) -> int:
     """Build what the command line asks for; return the exit code."""
     parser = argparse.ArgumentParser(description="Put the layer together.")
-    parser.add_argument("--arch", choices=("x86_64", "aarch64"), default=ARCH, help="what to build for (this machine's)")
+    parser.add_argument(
+        "--arch", choices=("x86_64", "aarch64"), default=ARCH, help="build for this architecture, if this machine can"
+    )
     parser.add_argument("--unchecked", action="store_true", help="only put it together")
     parser.add_argument("--source", action="store_true", help="a directory that runs this checkout instead of a zip")
     parser.add_argument("--legacy", type=Path, help="a legacy extension to put in")

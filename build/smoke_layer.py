@@ -13,6 +13,7 @@ import fcntl
 import http.server
 import json
 import os
+import platform
 import shutil
 import socket
 import struct
@@ -37,8 +38,10 @@ DEADLINE = {"deadlineMs": 4_000_000_000_000}
 INVOKE = {"eventType": "INVOKE", "requestId": EXTENSION_ID, "invokedFunctionArn": "arn:aws:lambda:::function:smoke"}
 SHUTDOWN = {"eventType": "SHUTDOWN", "shutdownReason": "spindown"}
 # What the guard and the extension print when the Python part did not live through it all.
-TROUBLE = ("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed", "cannot be spoken to")
-TROUBLE += ("could not be served",)
+TROUBLE = (
+    *("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed", "cannot be spoken to"),
+    "could not be served",
+)
 
 
 class RuntimeApi(http.server.ThreadingHTTPServer):
@@ -110,6 +113,8 @@ def main(arguments: list[str]) -> int:
     for problem in problems:
         print(f"smoke: {problem}", file=sys.stderr)
     where = "read-only /opt, user 993, no HOME, no /dev/shm" if bare else "no namespaces here, so not isolated; no HOME"
+    if architecture(Path(arguments[-1])) != platform.machine():
+        where += "; emulated"
     if not problems:
         print(f"smoke: registers, asks for its first event, judges settings, obeys SHUTDOWN ({where})")
     return 1 if problems else 0
@@ -122,11 +127,12 @@ def architecture(layer: Path) -> str:
 
 
 def may_unshare() -> bool:
-    """True where this process can have namespaces of its own (UNSHARE)."""
+    """True where this process can have namespaces of its own (UNSHARE), and be somebody else in them."""
+    somebody_else = ("chroot", f"--userspec={USER}:{USER}", "--groups=", "/", "true")
     return (
         os.geteuid() == 0
         and shutil.which("unshare") is not None
-        and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+        and subprocess.run([*UNSHARE, *somebody_else], capture_output=True, check=False).returncode == 0
     )
 
 

@@ -3,11 +3,11 @@
     python build/verify_reproducible.py [--arch x86_64|aarch64]... [--keep DIRECTORY]
     python build/verify_reproducible.py --compare ONE.zip OTHER.zip
 
-Each build has its own copy of the sources, its own environment and cold caches. They differ in directory, file system
-(hence in the order in which directories are listed), times of the files, umask, time zone, language, hash seed, number of
-processors, and, where this is possible, the user; some of it is left out where the machine does not permit it, and each
-build says what it is. All architectures that this machine can build for are built. On a difference, the file, the place in
-it and what it looks like there are told, and the exit code is 1.
+Each build has its own copy of the sources, its own environment and cold caches. They differ in directory, times of the
+files, umask, time zone, language and hash seed; where the machine permits it also in file system (hence in the order in
+which directories are listed), user and number of processors. Each build says what it is. All architectures that this
+machine can build for are built. On a difference, the file, the place in it and what it looks like there are told, and
+the exit code is 1.
 """
 
 from __future__ import annotations
@@ -132,7 +132,9 @@ def _builds(one: Path, other: Path) -> list[Build]:
 
 def _works(prefix: tuple[str, ...]) -> bool:
     command = [*prefix, os.path.realpath(sys.executable), "-c", "import pip"]
-    return shutil.which(prefix[0]) is not None and not subprocess.run(command, capture_output=True, check=False).returncode
+    return (
+        shutil.which(prefix[0]) is not None and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
 
 
 def prepare(build: Build) -> None:

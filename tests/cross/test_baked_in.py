@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -40,9 +39,8 @@ ON_AARCH64 = {
     "os.O_NOFOLLOW": 0o100000,
     "os.O_DIRECT": 0o200000,
 }
-MODULE = "import importlib.machinery, json, os, platform, struct, sys, sysconfig\nFACTS = {%s}\n" % ", ".join(
-    f"{expression!r}: {expression}" for expression in ON_AARCH64
-)
+FACTS = ", ".join(f"{expression!r}: {expression}" for expression in ON_AARCH64)
+MODULE = f"import importlib.machinery, json, os, platform, struct, sys, sysconfig\nFACTS = {{{FACTS}}}\n"
 MAIN = MODULE + "from fliptop.carried import FACTS as CARRIED\nprint(json.dumps([FACTS, CARRIED]))\n"
 COMPILED = {"fliptop", "fliptop.__main__"}
 # What may be different on another machine, and what Nuitka would evaluate if a compiled module used it.
