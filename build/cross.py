@@ -126,7 +126,7 @@ def library(name: str) -> Path:
         if path.is_file():
             return path
     raise CrossError(
-        f"{name} for {TARGET} is missing.\nFix: add its package to PACKAGES in build/debian.py; `make lock ARGS=--upgrade`."
+        f"{name} for {TARGET} is missing.\nFix: name its package in build/debian.py, then `make lock ARGS=--upgrade`."
     )
 
 

@@ -1,6 +1,6 @@
 """What `build/freeze.py --arch aarch64` takes from Debian on x86_64: one Python, for both architectures.
 
-    .venv/bin/python build/debian.py    # write build/debian.lock anew, with the newest versions (`make lock ARGS=--upgrade`)
+    .venv/bin/python build/debian.py    # write build/debian.lock anew (part of `make lock ARGS=--upgrade`)
 
 The lock names the packages, each by its sha256 and its path in Debian's archives. They are unpacked into one directory,
 as Debian's multiarch layout foresees: an interpreter for x86_64, and beside its modules the headers, the static library

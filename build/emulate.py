@@ -7,9 +7,9 @@ In a user namespace of its own the kernel is told to start them with QEMU (binfm
 Linux 6.7), and Debian's C library for aarch64 lies in its place below /lib. Nothing outside the command notices. What
 runs are the very files of the layer: the launcher executes the extension as it does on Lambda.
 
-It proves nothing about speed, nor where QEMU differs from a processor: it executes more instructions than armv8-a has
-(the compilers are told what they may use), it orders memory as strictly as x86_64 does, and it passes a few system
-calls on incompletely.
+It proves nothing about speed, nor where QEMU differs from a processor: it orders memory as strictly as x86_64 does, and
+passes a few system calls on incompletely. With OLDEST in its environment a program meets a processor that knows armv8-a
+and no extension of it but for cryptography; otherwise one that knows them all.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from build import debian  # noqa: E402
 
 ARCH = "aarch64"
 QEMU = "qemu-aarch64-static"
+OLDEST = {"QEMU_CPU": "cortex-a53"}
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 # Linux, Documentation/admin-guide/binfmt-misc.rst. The first 20 bytes of an ELF file for aarch64, whatever its OS ABI

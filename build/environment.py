@@ -68,7 +68,7 @@ def _pip(*arguments: str) -> None:
 def _digest(*names: str) -> str:
     """What these files, this Python and this place are; another one of any of them needs another environment."""
     inputs = b"\0".join((ROOT / name).read_bytes() for name in names)
-    return hashlib.sha256(inputs + sys.version.encode() + str(ROOT).encode()).hexdigest()
+    return hashlib.sha256(inputs + f"{sys.version} {sys.base_prefix} {ROOT}".encode()).hexdigest()
 
 
 if __name__ == "__main__":

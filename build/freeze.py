@@ -29,14 +29,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from build import cross, debian  # noqa: E402
+from build import compiler, cross, debian  # noqa: E402
+from build.compiler import CPU, GLIBC  # noqa: E402
 from build.elf import glibc_version, is_elf, read_elf, without_sections  # noqa: E402
 from build.progress import Progress  # noqa: E402
 
 ARCH = cross.target()
-GLIBC = "2.34"
-# The oldest processors that Lambda has ever had can do more than these: x86-64 of 2003, and armv8-a.
-CPU = {"x86_64": "x86_64", "aarch64": "generic"}
 PACKAGE = ROOT / "src" / "fliptop"
 NUITKA = ROOT / "build" / "nuitka"
 CACHE = ROOT / ".cache"
@@ -121,7 +119,7 @@ def _freeze(inputs: str, progress: Progress) -> None:
 def _digest() -> str:
     """Return a digest of everything the result depends on."""
     sources = sorted(PACKAGE.rglob("*.py")) + sorted(path for path in NUITKA.iterdir() if path.is_file())
-    names = ("requirements.lock", "build/freeze.lock", "build/freeze.py", "build/elf.py")
+    names = ("requirements.lock", "build/freeze.lock", "build/freeze.py", "build/compiler.py", "build/elf.py")
     crossing = ("build/cross.py", "build/debian.py", "build/debian.lock") if cross.is_cross() else ()
     sources += [ROOT / name for name in (*names, *crossing)]
     digest = hashlib.sha256(f"{sys.version} {sys.base_prefix} {ARCH}".encode())
@@ -269,8 +267,6 @@ def _options(static: bool, excluded: list[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    zig = CACHE / "zig"
-    headers, libraries = _multiarch()
     # SOURCE_DATE_EPOCH and the like from outside would change the result; only what is listed here goes in.
     return {
         "PATH": os.pathsep.join([str(NUITKA), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -279,60 +275,10 @@ def _environment() -> dict[str, str]:
         # Lines are enough in a traceback; columns would be a sixth of all bytecode.
         "PYTHONNODEBUGRANGES": "1",
         "NUITKA_CACHE_DIR": str(CACHE / "nuitka"),
-        "ZIG_GLOBAL_CACHE_DIR": str(zig),
-        "ZIG_LOCAL_CACHE_DIR": str(zig),
         "FLIPTOP_PREPARED": str(PREPARED),
-        "FLIPTOP_ZIG": str(Path(sysconfig.get_path("platlib")) / "ziglang" / "zig"),
-        "FLIPTOP_ZIG_TARGET": f"{ARCH}-linux-gnu.{GLIBC}",
-        "FLIPTOP_ZIG_CPU": CPU[ARCH],
-        "FLIPTOP_ZIG_INCLUDE": str(headers),
-        "FLIPTOP_ZIG_LIB": str(libraries),
+        **compiler.prepare(WORK, ARCH),
         **(cross.VARIABLES if cross.is_cross() else {}),
     }
-
-
-def _multiarch() -> tuple[Path, Path]:
-    """Return directories with the headers and the libraries of Debian's multiarch layout that zig does not look for.
-
-    The whole of Debian's directories would put this machine's glibc before the one of the target. So the first has
-    `<multiarch>/python3.x/pyconfig.h` alone, the second what Debian's static library of Python asks for; elsewhere
-    both are empty.
-    """
-    headers, libraries = WORK / "include", WORK / "lib"
-    multiarch = sysconfig.get_config_var("MULTIARCH") or ARCH
-    include = Path(sysconfig.get_path("include"))
-    (headers / multiarch).mkdir(parents=True)
-    libraries.mkdir()
-    if (source := include.parent / multiarch / include.name).is_dir():
-        (headers / multiarch / include.name).symlink_to(source)
-    if zlib := _system_library("libz.so.1", multiarch):
-        (libraries / "libz.so").symlink_to(zlib)
-    if expat := _system_library("libexpat.so.1", multiarch):
-        (libraries / "expat.c").write_text(_expat_stub(expat.read_bytes()))
-    return headers, libraries
-
-
-def _system_library(name: str, multiarch: str) -> Path | None:
-    path = cross.library(name) if cross.is_cross() else Path("/usr/lib") / multiarch / name
-    return path if path.is_file() else None
-
-
-def _expat_stub(library: bytes) -> str:
-    """Return C that defines the functions of libexpat, so that a Python which has it built in can be linked without it.
-
-    Debian 12's libexpat needs glibc 2.36. We carry no module that parses XML (excluded.txt), so nothing calls these.
-    """
-    names = sorted({name.decode() for name in re.findall(rb"\0(XML_\w+)(?=\0)", library)})
-    return "".join(f"void {name}(void) {{ __builtin_trap(); }}\n" for name in names)
-
-
-def _make_libraries(environment: dict[str, str]) -> None:
-    for source in Path(environment["FLIPTOP_ZIG_LIB"]).glob("*.c"):
-        library = source.with_name(f"lib{source.stem}.a")
-        compiler = [str(NUITKA / "zig"), "cc", "-c", "-o", str(source.with_suffix(".o")), str(source)]
-        archiver = [environment["FLIPTOP_ZIG"], "ar", "rcsD", str(library), str(source.with_suffix(".o"))]
-        for command in (compiler, archiver):
-            subprocess.run(command, env=environment, check=True)
 
 
 def _prepare(excluded: list[str]) -> None:
@@ -351,7 +297,6 @@ def _run_nuitka(options: list[str], progress: Progress) -> None:
     log = WORK / "nuitka.log"
     command = [sys.executable, "-m", "nuitka", *options]
     environment = _environment()
-    _make_libraries(environment)
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=WORK)
     with process, log.open() as lines:

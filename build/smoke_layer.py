@@ -162,8 +162,8 @@ def smoke(root: Path, task: Path, user: int | None) -> list[str]:
     problems = []
     if told.stdout.strip() != version:
         problems.append(f"`fliptop --version` said {told.stdout + told.stderr!r} where the manifest has {version}")
-    # With a key, the extension prepares to speak to Datadog: TLS and its roots.
-    environment = {"DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32}
+    # With a key, the extension prepares to speak to Datadog: TLS and its roots. Emulated, it meets an old processor.
+    environment = {"DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32, **emulate.OLDEST}
     problems += _live(root, environment, user)[0]
     # A value that cannot be used brings pydantic in, and a file a YAML parser.
     task.mkdir()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.build import samples
 
+compiler = samples.load("compiler")
 cross = samples.load("cross")
 debian = samples.load("debian")
 emulate = samples.load("emulate")
@@ -125,8 +126,8 @@ def test_sysconfig_of_other_machines_stays_out() -> None:
     [
         (["cc", "-march=x86_64", "-c", "a b.c"], ["-c", "a b.c", "-I", "include", "-L", "lib"]),
         (
-            ["cc", "-o", "x", "@link_input.txt"],
-            ["-o", "x", "@link_input.txt", "-I", "include", "-L", "lib", "-lz", "-lm"],
+            ["cc", "-Wl,-rpath=/home/ann/python/lib", "@link_input.txt"],
+            [f"-Wl,-rpath={compiler.RPATH}", "@link_input.txt", "-I", "include", "-L", "lib", "-lz", "-lm"],
         ),
     ],
 )
@@ -138,7 +139,8 @@ def test_the_compiler_is_told_target_and_processor(arguments: list[str], passed:
         **os.environ,
         "FLIPTOP_ZIG": str(zig),
         "FLIPTOP_ZIG_TARGET": "aarch64-linux-gnu.2.34",
-        "FLIPTOP_ZIG_CPU": freeze.CPU["aarch64"],
+        "FLIPTOP_ZIG_CPU": compiler.CPU["aarch64"],
+        "FLIPTOP_ZIG_RPATH": compiler.RPATH,
         "FLIPTOP_ZIG_INCLUDE": "include",
         "FLIPTOP_ZIG_LIB": "lib",
         "FLIPTOP_ZIG_LIBRARIES": "-lz -lm",

@@ -62,6 +62,19 @@ def test_names_the_section_of_a_program(tmp_path: Path) -> None:
     assert "only in one of them: 2026-11-22 10:00, 2026-11-23 11:30" in told
 
 
+def test_names_the_section_that_moved_everything(tmp_path: Path) -> None:
+    source = tmp_path / "a.c"
+    source.write_text("int answer(void) { return 42; }\n")
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{samples.ARCH}-linux-musl", "-shared", "-nostdlib"]
+    texts = []
+    for place in ("/srv/python/lib", "/home/ann/fliptop/python/lib"):
+        subprocess.run([*zig, f"-Wl,-rpath={place}", "-o", str(tmp_path / "a.so"), str(source)], check=True, timeout=50)
+        texts.append((tmp_path / "a.so").read_bytes())
+    told = differences(tmp_path, {"fliptop__a.so": texts[0]}, {"fliptop__a.so": texts[1]})
+    assert "sections of other sizes: .dynstr (" in told
+    assert "only in one of them: /home/ann/fliptop/python/lib, /srv/python/lib" in told
+
+
 def test_names_the_keys_of_json(tmp_path: Path) -> None:
     one, other = ({"version": "1", "files": {"a": "1", "b": value}, "arch": "x"} for value in ("2", "3"))
     told = differences(
