@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
-from build import cross
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from build import cross  # noqa: E402
+
 WRAPPER = ROOT / "build" / "nuitka" / "zig"
 CACHE = ROOT / ".cache" / "zig"
 GLIBC = "2.34"

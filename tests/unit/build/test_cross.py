@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ cross = samples.load("cross")
 debian = samples.load("debian")
 emulate = samples.load("emulate")
 freeze = samples.load("freeze")
+launcher = samples.load("launcher")
 
 ROOT = samples.ROOT
 SHA256 = "0" * 64
@@ -159,3 +161,24 @@ def test_qemu_is_given_programs_for_aarch64_alone(machine: str, is_taken: bool) 
 
 def test_this_machine_needs_no_emulation_of_itself() -> None:
     assert not emulate.is_needed(cross.platform.machine())
+
+
+@pytest.mark.parametrize(
+    ("arch", "present", "later"),
+    [("aarch64", "__ARM_ARCH 8", "__ARM_FEATURE_ATOMICS"), ("x86_64", "__SSE2__ 1", "__SSE4_2__")],
+)
+def test_no_compiler_may_use_what_the_oldest_processors_lack(arch: str, present: str, later: str) -> None:
+    zig = [sys.executable, "-m", "ziglang", "cc"]
+    frozen = [*zig, "-target", f"{arch}-linux-gnu.{compiler.GLIBC}", f"-mcpu={compiler.CPU[arch]}"]
+    for command in (frozen, list(launcher._release_compiler(arch))):
+        asked = [*command, "-dM", "-E", "-x", "c", os.devnull]
+        macros = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=50).stdout
+        assert f"#define {present}\n" in macros
+        assert f"#define {later} " not in macros
+    assert later in _macros_of_a_newer_processor(zig, arch)
+
+
+def _macros_of_a_newer_processor(zig: list[str], arch: str) -> str:
+    newer = {"aarch64": "neoverse_n1", "x86_64": "x86_64_v2"}[arch]
+    asked = [*zig, "-target", f"{arch}-linux-musl", f"-mcpu={newer}", "-dM", "-E", "-x", "c", os.devnull]
+    return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=50).stdout
