@@ -10,7 +10,7 @@ ARGS ?=
 .PHONY: bench-subscribe fuzz gates lock clean test-aarch64
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
 demo: setup launcher-native  ## a real function, the extension and its launcher, the simulated Lambda, what Datadog gets
 	@$(VENV)/python build/layer.py --source
