@@ -7,10 +7,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types launcher layer verify-reproducible standin bench bench-decide bench-cold
-.PHONY: bench-subscribe fuzz gates lock clean
+.PHONY: bench-subscribe fuzz gates lock clean test-aarch64
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
 
 demo: setup launcher-native  ## a real function, the extension and its launcher, the simulated Lambda, what Datadog gets
 	@$(VENV)/python build/layer.py --source
@@ -45,10 +45,14 @@ launcher-sanitized: setup
 launcher-native: setup
 	@$(VENV)/python build/launcher.py --arch native
 
-layer: setup  ## dist/fliptop-<arch>.zip for this machine: launcher, frozen extension, manifest; checked
-	@$(VENV)/python build/layer.py
+layer: setup  ## dist/fliptop-<arch>.zip: launcher, frozen extension, manifest; checked and started (ARCH=aarch64)
+	@$(VENV)/python build/layer.py $(if $(ARCH),--arch $(ARCH))
 
-verify-reproducible: setup  ## build the layer twice, as differently as possible, and compare the bytes (ten minutes)
+test-aarch64: setup example-functions  ## the layer for aarch64 through whole lives under QEMU (after `make layer ARCH=aarch64`)
+	@FLIPTOP_TEST_LAYER=$(CURDIR)/dist/fliptop-aarch64.zip $(VENV)/python build/emulate.py $(VENV)/pytest \
+	  tests/promises/test_do_no_harm.py tests/promises/test_no_silent_loss.py tests/promises/test_enhanced_metrics.py $(ARGS)
+
+verify-reproducible: setup  ## build the layer twice for each architecture, and compare the bytes (quarter of an hour)
 	@$(VENV)/python build/verify_reproducible.py $(ARGS)
 
 standin: setup  ## build Dockerfile.al2023 without Docker, on Debian in the base image's place (needs root and buildah)

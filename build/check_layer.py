@@ -189,6 +189,15 @@ def check_machine(layer: Layer) -> Iterator[str]:
         yield f"{LAUNCHER} is no ELF file; build it with build/launcher.py"
 
 
+def check_traces(layer: Layer) -> Iterator[str]:
+    """Nothing names another architecture's platform: it would have got in from the machine that cross-compiled."""
+    for arch in {"x86_64", "aarch64"} - {layer.manifest.get("arch")}:
+        triplet = re.compile(rf"{arch}-(pc-|unknown-)?linux-(gnu|musl)".encode())
+        for name, data in layer.files.items():
+            if name != LEGACY and (found := triplet.search(data)):
+                yield f"{name} names {found[0].decode()}, which the layer is not for; build/freeze.py must keep it out"
+
+
 def check_glibc(layer: Layer) -> Iterator[str]:
     """No symbol newer than the glibc of the oldest supported runtime (Amazon Linux 2023)."""
     limit = glibc_version(GLIBC)
@@ -247,7 +256,7 @@ def check_budget(layer: Layer) -> Iterator[str]:
 
 RULES: tuple[Callable[[Layer], Iterator[str]], ...] = (
     *(check_paths, check_modes, check_reproducible, check_manifest, check_documents),
-    *(check_machine, check_glibc, check_libraries, check_budget),
+    *(check_machine, check_traces, check_glibc, check_libraries, check_budget),
 )
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _content(data: bytes, other: bytes) -> str:
     at = next((n for n, (a, b) in enumerate(zip(data, other, strict=False)) if a != b), min(len(data), len(other)))
     size = f", sizes {len(data)} and {len(other)}" if len(data) != len(other) else ""
     sides = f"\n  {_shown(data, at)}\n  {_shown(other, at)}"
-    return f"differs from offset {at:#x} on{_place(data, at)}{size}{sides}{_hint(data, other)}"
+    return f"differs from offset {at:#x} on{_place(data, at)}{size}{sides}{_resized(data, other)}{_hint(data, other)}"
 
 
 def _json_keys(data: bytes, other: bytes) -> list[str]:
@@ -86,9 +86,17 @@ def _shown(data: bytes, at: int) -> str:
     return "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in piece) + "  " + data[at : at + 8].hex(" ")
 
 
+def _resized(data: bytes, other: bytes) -> str:
+    """The sections of an ELF file that are longer on one side: what moved all that comes after them."""
+    sizes, others = ({name: size for name, _, size in _sections(side)} for side in (data, other))
+    names = (name for name in sizes.keys() | others.keys() if name and sizes.get(name) != others.get(name))
+    told = [f"{name} ({sizes.get(name)} and {others.get(name)} bytes)" for name in sorted(names)]
+    return f"\n  sections of other sizes: {', '.join(told)}" if told else ""
+
+
 def _hint(data: bytes, other: bytes) -> str:
     """What the texts that only one side has look like, if that says where they come from."""
-    pattern = rb"/[\w.+-]+(?:/[\w.+ -]+)+|(?:19|20)\d\d-\d\d-\d\d[\w:. ]*"
+    pattern = rb"/[\w.+-]+(?:/[\w.+ -]+)+|(?:19|20)\d\d-\d\d-\d\d[\w:. ]*|X{20,}"  # X: what patchelf has removed
     texts, others = set(re.findall(pattern, data)), set(re.findall(pattern, other))
     only = sorted(texts ^ others)[:4]
     return f"\n  only in one of them: {', '.join(text.decode() for text in only)}" if only else ""

@@ -3,6 +3,8 @@
 Runs with any Python from 3.11 on that has pip, standard library only. Everything is installed from
 `requirements.lock` with hashes; nothing is built from source except this project (editable).
 A fresh machine needs about a minute, most of it one download (the C compiler); warm, it does nothing.
+
+    python build/environment.py [DIRECTORY]    # elsewhere than in `.venv`, for another Python (build/cross.py)
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+VENV = Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT / ".venv"
 STAMP = VENV / ".complete"
 OLDEST = (3, 11)
 
@@ -66,7 +68,7 @@ def _pip(*arguments: str) -> None:
 def _digest(*names: str) -> str:
     """What these files, this Python and this place are; another one of any of them needs another environment."""
     inputs = b"\0".join((ROOT / name).read_bytes() for name in names)
-    return hashlib.sha256(inputs + sys.version.encode() + str(ROOT).encode()).hexdigest()
+    return hashlib.sha256(inputs + f"{sys.version} {sys.base_prefix} {ROOT}".encode()).hexdigest()
 
 
 if __name__ == "__main__":

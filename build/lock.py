@@ -1,7 +1,7 @@
 """Write the locks from `pyproject.toml`: names, versions and hashes, no address.
 
 `requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/tools.lock` and `build/emulator.lock`
-for build/tools.py.
+for build/tools.py, `build/debian.lock` for build/cross.py (written when all are upgraded).
 
 `make lock` runs this; `--upgrade` lets every package move to its newest version. The lock is universal (one file for
 every Python from 3.11 on and both architectures), so that the aarch64 layer is made of the same versions.
@@ -39,6 +39,8 @@ def main(arguments: list[str]) -> int:
             cwd=ROOT,
         )
         print(f"wrote {name}")
+    if "--upgrade" in arguments:
+        return subprocess.run([sys.executable, ROOT / "build" / "debian.py"], check=False).returncode
     return 0
 
 

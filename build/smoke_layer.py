@@ -13,6 +13,7 @@ import fcntl
 import http.server
 import json
 import os
+import platform
 import shutil
 import socket
 import struct
@@ -20,11 +21,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from build import emulate
 from build.unpack import unpack
 
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child")
@@ -35,7 +38,10 @@ DEADLINE = {"deadlineMs": 4_000_000_000_000}
 INVOKE = {"eventType": "INVOKE", "requestId": EXTENSION_ID, "invokedFunctionArn": "arn:aws:lambda:::function:smoke"}
 SHUTDOWN = {"eventType": "SHUTDOWN", "shutdownReason": "spindown"}
 # What the guard and the extension print when the Python part did not live through it all.
-TROUBLE = ("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed", "cannot be spoken to")
+TROUBLE = (
+    *("Traceback", "Extension loop failed", "ModuleNotFoundError", "ImportError", "crashed", "cannot be spoken to"),
+    "could not be served",
+)
 
 
 class RuntimeApi(http.server.ThreadingHTTPServer):
@@ -91,6 +97,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 + bare:
         print("usage: python build/smoke_layer.py LAYER.zip", file=sys.stderr)
         return 2
+    if emulate.is_needed(architecture(Path(arguments[-1]))):
+        return subprocess.run([sys.executable, emulate.__file__, __file__, *arguments], check=False).returncode
     if not bare and may_unshare():
         return subprocess.run([*UNSHARE, sys.executable, __file__, "--bare", arguments[0]], check=False).returncode
     os.umask(0o022)  # user 993 must be able to read what is written for it
@@ -106,17 +114,26 @@ def main(arguments: list[str]) -> int:
     for problem in problems:
         print(f"smoke: {problem}", file=sys.stderr)
     where = "read-only /opt, user 993, no HOME, no /dev/shm" if bare else "no namespaces here, so not isolated; no HOME"
+    if architecture(Path(arguments[-1])) != platform.machine():
+        where += "; emulated"
     if not problems:
         print(f"smoke: registers, asks for its first event, judges settings, obeys SHUTDOWN ({where})")
     return 1 if problems else 0
 
 
+def architecture(layer: Path) -> str:
+    """Return the architecture that the manifest of a layer zip names."""
+    with zipfile.ZipFile(layer) as archive:
+        return str(json.loads(archive.read("fliptop/manifest.json"))["arch"])
+
+
 def may_unshare() -> bool:
-    """True where this process can have namespaces of its own (UNSHARE)."""
+    """True where this process can have namespaces of its own (UNSHARE), and be somebody else in them."""
+    somebody_else = ("chroot", f"--userspec={USER}:{USER}", "--groups=", "/", "true")
     return (
         os.geteuid() == 0
         and shutil.which("unshare") is not None
-        and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+        and subprocess.run([*UNSHARE, *somebody_else], capture_output=True, check=False).returncode == 0
     )
 
 
@@ -146,8 +163,8 @@ def smoke(root: Path, task: Path, user: int | None) -> list[str]:
     problems = []
     if told.stdout.strip() != version:
         problems.append(f"`fliptop --version` said {told.stdout + told.stderr!r} where the manifest has {version}")
-    # With a key, the extension prepares to speak to Datadog: TLS and its roots.
-    environment = {"DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32}
+    # With a key, the extension prepares to speak to Datadog: TLS and its roots. Emulated, it meets an old processor.
+    environment = {"DD_LOG_LEVEL": "debug", "DD_API_KEY": "0" * 32, **emulate.OLDEST}
     problems += _live(root, environment, user)[0]
     # A value that cannot be used brings pydantic in, and a file a YAML parser.
     task.mkdir()

@@ -1,11 +1,13 @@
 """Prove that the layer is reproducible: build it twice, as differently as one machine allows, and compare the bytes.
 
-    python build/verify_reproducible.py [--keep DIRECTORY]
+    python build/verify_reproducible.py [--arch x86_64|aarch64]... [--keep DIRECTORY]
     python build/verify_reproducible.py --compare ONE.zip OTHER.zip
 
-Each build has its own copy of the sources, its own environment and cold caches. They differ in directory, order and
-times of the files, umask, time zone, language, hash seed, and, where this is possible, the user. On a difference,
-the file, the place in it and what it looks like there are told, and the exit code is 1.
+Each build has its own copy of the sources, its own environment and cold caches. They differ in directory, times of the
+files, umask, time zone, language and hash seed; where the machine permits it also in file system (hence in the order in
+which directories are listed), user and number of processors. Each build says what it is. All architectures that this
+machine can build for are built. On a difference, the file, the place in it and what it looks like there are told, and
+the exit code is 1.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,17 +24,22 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from build import cross, debian  # noqa: E402
 from build.differences import differences  # noqa: E402
 from build.progress import Progress  # noqa: E402
 
 INPUTS = ("pyproject.toml", "requirements.lock", "README.md", "LICENSE", "build", "launcher", "src")
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
-NOBODY = 65534
+# Another user's number, as the programs see it; what they may read and write stays ours.
+USER = 4711
+AS_ANOTHER = ("unshare", "--user", f"--map-user={USER}", f"--map-group={USER}")
+ON_ONE_PROCESSOR = ("taskset", "--cpu-list", "0")
+# A memory file system lists a directory in the order in which it was filled, most others do not.
+MEMORY, ENOUGH_MEMORY = Path("/dev/shm"), 6 * 1024**3
 # Nothing of these may come from outside: the two builds choose them.
 CHOSEN = ("TZ", "LANG", "LC_ALL", "PYTHONHASHSEED", "SOURCE_DATE_EPOCH", "HOME", "PYTHONPATH")
 
@@ -45,14 +53,14 @@ class Build:
     umask: int
     time: int
     is_reversed: bool = False
-    user: int | None = None
+    prefix: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Return what it is special for, as one line."""
-        who = "" if self.user is None else f", user {self.user}"
         variables = " ".join(f"{key}={value}" for key, value in self.environment.items())
-        return f"{self.name}: {self.root}, umask {self.umask:03o}{who}, files of {self.time} (s), {variables}"
+        started = " ".join(self.prefix) or "as we are"
+        return f"{self.name}: {self.root}, umask {self.umask:03o}, {started}, files of {self.time} (s), {variables}"
 
 
 class BuildError(Exception):
@@ -62,59 +70,71 @@ class BuildError(Exception):
 def main(arguments: list[str]) -> int:
     """Do what the command line says; return 0 if the two are the same, 1 if not, 2 if that could not be found out."""
     parser = argparse.ArgumentParser(description="Build the layer twice and compare.")
+    parser.add_argument("--arch", action="append", choices=("x86_64", "aarch64"), help="only for this one")
     parser.add_argument("--compare", nargs=2, type=Path, metavar="ZIP", help="compare these two and build nothing")
     parser.add_argument("--keep", type=Path, help="leave both zips in this directory")
     options = parser.parse_args(arguments)
     try:
         if options.compare:
             return _report(*options.compare)
-        with tempfile.TemporaryDirectory(prefix="fliptop-verify-") as name:
-            return _twice(Path(name), options.keep)
+        return _twice(options.arch or architectures(), options.keep)
     except (OSError, zipfile.BadZipFile, BuildError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _twice(scratch: Path, keep: Path | None) -> int:
-    scratch.chmod(0o755)
-    progress = Progress("building the layer twice, from nothing (several minutes each)")
-    builds = _builds(scratch)
-    for build in builds:  # both before the first is built: it may take long, and somebody may be at work here
-        print(f"  {build.describe()}", flush=True)
-        prepare(build)
-    made = [_build(build, progress) for build in builds]
-    progress.done("built twice")
-    code = _report(*made)
-    if keep:
-        for number, path in enumerate(made, 1):
-            target = keep / str(number)
-            target.mkdir(parents=True, exist_ok=True)
+def architectures() -> list[str]:
+    """Return what this machine can build for."""
+    here = platform.machine()
+    return [here, cross.TARGET] if here == cross.BUILDER and debian.APT_HELPER.is_file() else [here]
+
+
+def _twice(arches: list[str], keep: Path | None) -> int:
+    progress = Progress(f"building the layer for {' and '.join(arches)} twice, from nothing (several minutes each)")
+    with tempfile.TemporaryDirectory(prefix="fliptop-") as one, _elsewhere() as other:
+        builds = _builds(Path(one), Path(other))
+        for build in builds:  # both before the first is built: it may take long, and somebody may be at work here
+            print(f"  {build.describe()}", flush=True)
+            prepare(build)
+        made = [_build(build, arches, progress) for build in builds]
+        progress.done("built twice")
+        codes = [_report(*pair) for pair in zip(*made, strict=True)]
+        if keep:
+            _keep(made, keep)
+    return max(codes)
+
+
+def _keep(made: list[list[Path]], directory: Path) -> None:
+    for number, layers in enumerate(made, 1):
+        target = directory / str(number)
+        target.mkdir(parents=True, exist_ok=True)
+        for path in layers:
             shutil.copy(path, target)
-        print(f"both are in {keep}")
-    return code
+    print(f"both are in {directory}")
 
 
-def _builds(scratch: Path) -> list[Build]:
+def _elsewhere() -> tempfile.TemporaryDirectory[str]:
+    """A directory for the second build: on a file system that lists directories in another order, if there is room."""
+    is_there = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY
+    return tempfile.TemporaryDirectory(prefix="fliptop-verify-", dir=MEMORY if is_there else None)
+
+
+def _builds(one: Path, other: Path) -> list[Build]:
     first = {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0"}
     second = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONHASHSEED": "4711", "SOURCE_DATE_EPOCH": "1000000000"}
-    far = scratch / "elsewhere" / "a-much-longer-name-than-the-other" / "checkout"
+    far = other / "a-much-longer-name-than-the-other" / "checkout"
+    prefix = tuple(word for words in (AS_ANOTHER, ON_ONE_PROCESSOR) if _works(words) for word in words)
     return [
-        Build("first", scratch / "a", 0o022, 1_700_000_000, environment=first),
-        Build("second", far, 0o077, 1_000_000_000, is_reversed=True, user=_other_user(), environment=second),
+        Build("first", one / "a", 0o022, 1_700_000_000, environment=first),
+        Build("second", far, 0o077, 1_000_000_000, is_reversed=True, prefix=prefix, environment=second),
     ]
 
 
-def _other_user() -> int | None:
-    """A user who is not the present one, if we may become it and this Python is readable for it."""
-    if os.geteuid() != 0:
-        return None
-    command = [os.path.realpath(sys.executable), "-c", "import pip, venv"]
-    identity: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-    try:
-        tried = subprocess.run(command, env={}, cwd="/", capture_output=True, check=False, **identity)
-    except OSError:
-        return None
-    return None if tried.returncode else NOBODY
+def _works(prefix: tuple[str, ...]) -> bool:
+    command = [*prefix, os.path.realpath(sys.executable), "-c", "import pip"]
+    return (
+        shutil.which(prefix[0]) is not None and not subprocess.run(command, capture_output=True, check=False).returncode
+    )
 
 
 def prepare(build: Build) -> None:
@@ -125,8 +145,6 @@ def prepare(build: Build) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
     for path in [build.root, *build.root.rglob("*")]:
-        if build.user is not None:
-            os.chown(path, build.user, build.user)
         os.utime(path, (build.time, build.time))
 
 
@@ -141,36 +159,31 @@ def _inputs() -> Iterator[Path]:
             yield from (Path(directory) / name for name in names if name not in ignored)
 
 
-def _build(build: Build, progress: Progress) -> Path:
+def _build(build: Build, arches: list[str], progress: Progress) -> list[Path]:
+    """Build the layers; return their paths, in the order of `arches`."""
     python = os.path.realpath(sys.executable)
-    steps = {
-        "environment": [python, "build/environment.py"],
-        "layer": [".venv/bin/python", "build/layer.py"],
-    }
+    steps = {"environment": [python, "build/environment.py"]}
+    for arch in arches:
+        steps[f"layer for {arch}"] = [".venv/bin/python", "build/layer.py", "--unchecked", "--arch", arch]
     for what, command in steps.items():
         progress.phase(f"{build.name}: {what}")
         _run(build, command, progress)
-    (zipped,) = (build.root / "dist").glob("fliptop-*.zip")
-    return zipped
+    return [build.root / "dist" / f"fliptop-{arch}.zip" for arch in arches]
 
 
 def _run(build: Build, command: list[str], progress: Progress) -> None:
     environ = {key: value for key, value in os.environ.items() if key not in CHOSEN}
     environ.update(build.environment, HOME=str(build.root))
-    identity: dict[str, Any] = {}
-    if build.user is not None:
-        identity = {"user": build.user, "group": build.user, "extra_groups": []}
     log = build.root.parent / f"{build.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [*build.prefix, *command],
             cwd=build.root,
             env=environ,
             umask=build.umask,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            **identity,
         )
         while process.poll() is None:
             progress.wait(process)
