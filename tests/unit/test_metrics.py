@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from itertools import islice
 from typing import Any
@@ -16,11 +17,11 @@ from fliptop.metrics import payloads
 from fliptop.metrics.aggregator import Aggregated
 from fliptop.metrics.encode import Encoder
 from fliptop.metrics.payloads import Limits, PointQueue
-from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
+from fliptop.metrics.pipeline import PROTOBUF, MetricOptions, MetricPipeline
 from fliptop.metrics.points import Count, HistogramOptions
 from fliptop.metrics.samples import Context, distribution
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.payload import Payload
+from fliptop.outbox.payload import Payload, Sealer
 from tests.conftest import MovedClock
 from tests.protocol import protobuf_reader
 
@@ -208,9 +209,10 @@ def queue(ledger: Ledger, limits: Limits, items: list[Aggregated]) -> list[tuple
     for item in items:
         waiting.put(item)
     encoder = Encoder([], frozenset(), HistogramOptions())
-    taken = list(iter(lambda: waiting.take(encoder, 3), None))
+    sealer = Sealer(payloads.SIGNAL, URL, PROTOBUF, 3, itertools.count(1))
+    taken = list(iter(lambda: waiting.take(encoder, sealer), None))
     assert waiting.samples == 0
-    return [one for one in taken if one is not None]
+    return [(payload.body, payload.items) for payload in taken if payload is not None]
 
 
 def test_payloads_respect_the_size_before_compression(ledger: Ledger) -> None:

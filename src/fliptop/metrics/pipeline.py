@@ -18,11 +18,11 @@ from fliptop.metrics.payloads import SERIES, SIGNAL, SKETCHES, PointQueue
 from fliptop.metrics.points import Distribution, HistogramOptions
 from fliptop.metrics.samples import Sample
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.payload import Payload
+from fliptop.outbox.payload import Form, Payload, Sealer
 
 # Lines that never became an item.
 DOGSTATSD: Final = "dogstatsd"
-HEADERS: Final = (("Content-Type", "application/x-protobuf"), ("Content-Encoding", "zstd"))
+PROTOBUF: Final = Form((("Content-Type", "application/x-protobuf"),))
 
 
 class MetricOptions(NamedTuple):
@@ -46,12 +46,12 @@ class MetricPipeline:
         self._ledger = ledger
         self._dogstatsd = DogStatsD(options.namespace)
         self._aggregator = Aggregator(clock)
-        self._queues = {
-            f"{options.url}/api/v2/series": PointQueue(ledger, SERIES),
-            f"{options.url}/api/beta/sketches": PointQueue(ledger, SKETCHES),
-        }
-        self._series, self._sketches = self._queues.values()
-        self._numbers = itertools.count(1)
+        self._series, self._sketches = PointQueue(ledger, SERIES), PointQueue(ledger, SKETCHES)
+        numbers = itertools.count(1)
+        self._sealers = [
+            (queue, Sealer(SIGNAL, options.url + path, PROTOBUF, options.compression_level, numbers))
+            for queue, path in ((self._series, "/api/v2/series"), (self._sketches, "/api/beta/sketches"))
+        ]
 
     @property
     def waiting(self) -> int:
@@ -100,10 +100,9 @@ class MetricPipeline:
         for item in self._aggregator.flush(last=last):
             (self._sketches if isinstance(item.point, Distribution) else self._series).put(item)
         encoder = Encoder(self._tags(), self._options.excluded_tags, self._options.histograms)
-        for url, queue in self._queues.items():
-            while (taken := queue.take(encoder, self._options.compression_level)) is not None:
-                body, samples = taken
-                yield Payload(next(self._numbers), SIGNAL, samples, url, HEADERS, body)
+        for queue, sealer in self._sealers:
+            while (payload := queue.take(encoder, sealer)) is not None:
+                yield payload
 
     def _tags(self) -> list[str]:
         return sorted(filter(None, self._identity.tags.split(",")))

@@ -25,6 +25,10 @@ CEILING_BYTES: Final = 8 * 1024 * 1024
 KEY_REFUSED: Final = frozenset({401, 403})
 # A host that has just failed so often in one flush has had its chance. One that failed before is asked once.
 MOST_FAILURES: Final = 3
+TOO_LARGE: Final = 413
+# In one flush, so many payloads that were too large are sent in halves. What is still too large then waits for the next
+# one, so that a host which refuses everything in this way cannot take the others' time for ever.
+MOST_SPLITS: Final = 16
 # An attempt that gets less time than this says nothing about the intake, and is not made.
 SHORTEST_ATTEMPT_S: Final = 0.1
 
@@ -66,6 +70,9 @@ class Outbox:
     def put(self, payload: Payload) -> None:
         """Take over a sealed payload."""
         self._waiting.append(payload)
+        self._keep_within_bounds()
+
+    def _keep_within_bounds(self) -> None:
         while self.size > self._ceiling:
             self._give_up(self._waiting[0], "outbox_full")
             self._tell_once("outbox_full", f"over {self._ceiling} bytes wait for the intake: the oldest are dropped")
@@ -101,16 +108,35 @@ class Outbox:
             sending.cancel_scope.cancel()
 
     async def _send_in_turn(self, breaker: Breaker, payloads: list[Payload], send: Send) -> None:
-        failures_left = 1 if breaker.failures else MOST_FAILURES
-        for payload in payloads:
+        failures_left, splits_left = 1 if breaker.failures else MOST_FAILURES, MOST_SPLITS
+        turn = deque(payloads)
+        while turn:
+            payload = turn.popleft()
             if payload not in self._waiting:
                 continue
             answer = await send(payload)
+            if answer.status == TOO_LARGE and (halves := self._split(payload)):
+                breaker.succeeded()
+                splits_left -= 1
+                turn.extendleft(reversed(halves) if splits_left >= 0 else ())
+                continue
             if self._settle(breaker, payload, answer):
                 continue
             failures_left -= 1
             if not failures_left or answer.status is None or answer.retry_after_s is not None:
                 return
+
+    def _split(self, payload: Payload) -> tuple[Payload, ...]:
+        """Let two halves take the place of `payload`; none if it is a single piece, or has been given up meanwhile."""
+        halves = payload.halves() if payload in self._waiting else ()
+        if halves:
+            place = self._waiting.index(payload)
+            del self._waiting[place]
+            for half in reversed(halves):
+                self._waiting.insert(place, half)
+            self._keep_within_bounds()
+            report.debug(f"{payload.signal}: {len(payload.body)} bytes are too many for the intake: sent in halves")
+        return halves
 
     def _settle(self, breaker: Breaker, payload: Payload, answer: Answer) -> bool:
         """Book the answer; False when the payload is to be sent again."""
