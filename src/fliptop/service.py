@@ -33,14 +33,16 @@ from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDListener, Dog
 from fliptop.listeners.http import serve as serve_http
 from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
-from fliptop.logs.pipeline import LogOptions, LogPipeline
+from fliptop.logs.pipeline import AGENT_JSON, LogOptions, LogPipeline
 from fliptop.logs.rules import Rule, compile_rule
 from fliptop.metrics.bookkeeping import Bookkeeping
 from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
 from fliptop.metrics.points import HistogramOptions
 from fliptop.outbox.books import Books
+from fliptop.outbox.copies import Copies, Place
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
+from fliptop.outbox.payload import JSON_ARRAY
 from fliptop.phases import Phases
 from fliptop.platform.ready import Handover
 from fliptop.reader import TelemetryReader
@@ -50,6 +52,9 @@ from fliptop.settings.load import load
 # A task that dies is started again; one that keeps dying is switched off, and the loop over /event/next goes on.
 MAX_RESTARTS: Final = 5
 RESTART_PAUSE_S: Final = 0.1
+# What goes to which of the two hosts, and so to which additional endpoints.
+LOGS_SIGNALS: Final = frozenset({"logs"})
+METRICS_SIGNALS: Final = frozenset({"metrics", "events", "service_checks"})
 # The guard looks every second and gives up after five.
 BEAT_S: Final = 0.5
 
@@ -65,7 +70,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
     metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock)
     dogstatsd = _dogstatsd(handover, settings, metrics, ledger)
-    client = _client(settings, identity, environ, clock)
+    connector = _connector(settings)
+    client = _client(settings, _api_key(settings, identity, environ, clock), connector, clock)
     bookkeeping = Bookkeeping(ledger, books, metrics.add, clock) if settings.enhanced_metrics else None
 
     async def collect(last: bool) -> None:
@@ -74,7 +80,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
         if bookkeeping is not None:
             bookkeeping.tell(last=last)
 
-    flusher = TelemetryFlusher([logs, metrics], Outbox(ledger, clock), client, collect)
+    copies = _copies(settings, ledger, connector, clock)
+    flusher = TelemetryFlusher([logs, metrics], Outbox(ledger, clock), client, collect, copies)
     enhanced = _enhanced(settings, environ, metrics, clock, books)
     takers = [logs.take, *([enhanced.take] if enhanced else [])]
     reader = TelemetryReader(inbox, takers, milestones, identity, ledger)
@@ -136,6 +143,11 @@ def _settings(handover: Handover, environ: Mapping[str, str]) -> Settings:
 
 
 def _log_options(settings: Settings) -> LogOptions:
+    if settings.observability_pipelines_worker_logs_enabled and not settings.logs_worker:
+        report.error(
+            "logs are discarded: they are meant for an Observability Pipelines worker, but "
+            "DD_OBSERVABILITY_PIPELINES_WORKER_LOGS_URL is not set"
+        )
     rules: list[Rule] = []
     for definition in settings.logs_config_processing_rules:
         try:
@@ -143,7 +155,12 @@ def _log_options(settings: Settings) -> LogOptions:
         except ValueError as problem:
             report.error(f"{problem}: the rule is ignored")
     return LogOptions(
-        settings.logs_wanted, settings.service.lower(), settings.logs_url, settings.logs_compression, tuple(rules)
+        settings.logs_wanted,
+        settings.service.lower(),
+        settings.logs_url,
+        settings.logs_compression,
+        tuple(rules),
+        JSON_ARRAY if settings.logs_worker else AGENT_JSON,
     )
 
 
@@ -181,18 +198,43 @@ def _enhanced(
     return EnhancedMetrics(metrics.add, Machine(os.uname().machine, reader, sampler), clock, books)
 
 
-def _client(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> IntakeClient | None:
-    api_key = _api_key(settings, identity, environ, clock)
+def _connector(settings: Settings) -> Connector:
+    tls = TlsOptions(settings.tls_cert_file, verify=not settings.skip_ssl_validation)
+    return Connector(settings.flush_timeout, tls, settings.proxy_https)
+
+
+def _client(settings: Settings, api_key: ApiKey | None, connector: Connector, clock: Clock) -> IntakeClient | None:
     if api_key is None:
         report.error(
             "no API key: telemetry is discarded. Set DD_API_KEY, DD_API_KEY_SECRET_ARN, DD_API_KEY_SSM_ARN or "
             "DD_KMS_API_KEY"
         )
         return None
-    tls = TlsOptions(settings.tls_cert_file, verify=not settings.skip_ssl_validation)
-    client = IntakeClient(Connector(settings.flush_timeout, tls, settings.proxy_https), api_key, clock)
+    client = IntakeClient(connector, api_key, clock)
     client.prepare(settings.logs_url)
     return client
+
+
+def _copies(settings: Settings, ledger: Ledger, connector: Connector, clock: Clock) -> list[Copies]:
+    """What goes to the additional endpoints, if there are any."""
+    if not (settings.additional_endpoints or settings.logs_config_additional_endpoints):
+        return []
+    from fliptop.settings.endpoints import logs_endpoints, metrics_endpoints  # noqa: PLC0415 -- few have any
+
+    metrics, refused = metrics_endpoints(settings.additional_endpoints)
+    logs, refused_too = logs_endpoints(settings.logs_config_additional_endpoints)
+    for complaint in refused + refused_too:
+        report.error(complaint)
+    copies = []
+    for signals, instead_of, endpoints in (
+        (METRICS_SIGNALS, settings.metrics_url, metrics),
+        (LOGS_SIGNALS, settings.logs_url, logs),
+    ):
+        for endpoint in endpoints:
+            client = IntakeClient(connector, WrittenKey(endpoint.api_key), clock)
+            client.prepare(endpoint.url)
+            copies.append(Copies(Place(signals, instead_of, endpoint.url), ledger, clock, client.send))
+    return copies
 
 
 def _api_key(settings: Settings, identity: Identity, environ: Mapping[str, str], clock: Clock) -> ApiKey | None:

@@ -21,6 +21,7 @@ from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
 from fliptop.outbox import outbox as outbox_module
 from fliptop.outbox.books import Books
+from fliptop.outbox.copies import Copies, Place
 from fliptop.outbox.ledger import DIED, Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.outbox.payload import Payload
@@ -29,7 +30,8 @@ from fliptop.platform.telemetry import Record
 from tests.conftest import MovedClock
 
 CEILING = 1500
-SIGNALS = ("logs", "metrics")
+SIGNALS = ("logs", "metrics", "logs_copies", "metrics_copies")
+LOGS, METRICS = frozenset({"logs"}), frozenset({"metrics"})
 ANSWERS = {"400": 400, "401": 401, "403": 403, "413": 413, "408": 408, "429": 429, "500": 500, "503": 503}
 OUTCOMES = st.sampled_from(["ok", "send lost", "answer lost", "no answer", *ANSWERS])
 
@@ -88,7 +90,9 @@ class Extension(RuleBasedStateMachine):
         self.metrics = MetricPipeline(MetricOptions("http://metrics", 1), identity, self.ledger, self.clock)
         self.outbox = Outbox(self.ledger, self.clock, CEILING)
         client = cast("IntakeClient", self.intake)
-        self.flusher = TelemetryFlusher([self.logs, self.metrics], self.outbox, client, collect_nothing)
+        places = Place(LOGS, "http://logs", "http://other"), Place(METRICS, "http://metrics", "http://third")
+        self.copies = [Copies(place, self.ledger, self.clock, self.intake.send) for place in places]
+        self.flusher = TelemetryFlusher([self.logs, self.metrics], self.outbox, client, collect_nothing, self.copies)
 
     def run(self, coroutine: Awaitable[Any]) -> None:
         async def alone() -> None:
@@ -120,6 +124,8 @@ class Extension(RuleBasedStateMachine):
         for pipeline in (self.logs, self.metrics):
             for payload in pipeline.seal():
                 self.outbox.put(payload)
+                for copies in self.copies:
+                    copies.take(payload)
 
     @rule(seconds=st.sampled_from([0.1, 2.0, 90.0, 40_000.0, -5.0]))
     def freeze(self, seconds: float) -> None:
@@ -141,7 +147,7 @@ class Extension(RuleBasedStateMachine):
         self.intake.outcomes = outcomes
         self.run(self.flusher.finish(2.0))
         self.over = True
-        assert [self.ledger.pending(signal) for signal in SIGNALS] == [0, 0]
+        assert [self.ledger.pending(signal) for signal in SIGNALS] == [0] * len(SIGNALS)
 
     @invariant()
     def nothing_is_lost_silently(self) -> None:
@@ -150,6 +156,7 @@ class Extension(RuleBasedStateMachine):
             assert self.ledger.accepted(signal) == settled + self.ledger.pending(signal)
             assert self.ledger.delivered(signal) <= (self.lived + self.intake.taken)[signal]
         waiting = self.logs.waiting + self.metrics.waiting + self.outbox.items
+        waiting += sum(copies.items for copies in self.copies)
         assert sum(map(self.ledger.pending, SIGNALS)) == waiting
 
     @invariant()

@@ -16,7 +16,7 @@ from fliptop.logs.records import line
 from fliptop.logs.rules import Rule, apply
 from fliptop.outbox.buffer import EntryBuffer, Limits
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.payload import JSON_ARRAY, Payload, Sealer
+from fliptop.outbox.payload import JSON_ARRAY, Form, Payload, Sealer
 from fliptop.platform.telemetry import Record
 
 SIGNAL: Final = "logs"
@@ -31,13 +31,16 @@ MAX_ORPHAN_SIZE: Final = 4 * 1024 * 1024
 
 
 class LogOptions(NamedTuple):
-    """What the user chose. `url` is complete; `compression_level` is zstd's, None for no compression."""
+    """What the user chose. `url` is complete; `compression_level` is zstd's, None for no compression; `form` is what
+    the other side expects.
+    """
 
     enabled: bool
     service: str
     url: str
     compression_level: int | None
     rules: tuple[Rule, ...] = ()
+    form: Form = AGENT_JSON
 
 
 class LogPipeline:
@@ -48,7 +51,7 @@ class LogPipeline:
         self._identity = identity
         self._ledger = ledger
         self._clock = clock
-        sealer = Sealer(SIGNAL, options.url, AGENT_JSON, options.compression_level, itertools.count(1))
+        sealer = Sealer(SIGNAL, options.url, options.form, options.compression_level, itertools.count(1))
         self._buffer = EntryBuffer(SIGNAL, ledger, sealer, LIMITS)
         self._orphans: deque[LogEntry] = deque()
         self._orphan_size = 0

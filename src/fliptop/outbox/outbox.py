@@ -39,13 +39,20 @@ class Outbox:
     `put` never blocks: over `ceiling` bytes the oldest payloads are given up, counted as `outbox_full`. `flush` sends
     what is there; each host of the intake is served beside the others and has a breaker of its own, so that one that
     fails costs the others nothing. A payload that was in flight when time was up stays where it was, the same bytes
-    under the same number.
+    under the same number. `name` is what messages call the other side.
     """
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, ceiling: int = CEILING_BYTES, jitter: random.Random | None = None
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        ceiling: int = CEILING_BYTES,
+        jitter: random.Random | None = None,
+        *,
+        name: str = "the intake",
     ) -> None:
         self._ledger = ledger
+        self._name = name
         self._clock = clock
         self._ceiling = ceiling
         self._jitter = jitter
@@ -75,7 +82,7 @@ class Outbox:
     def _keep_within_bounds(self) -> None:
         while self.size > self._ceiling:
             self._give_up(self._waiting[0], "outbox_full")
-            self._tell_once("outbox_full", f"over {self._ceiling} bytes wait for the intake: the oldest are dropped")
+            self._tell_once("outbox_full", f"over {self._ceiling} bytes wait for {self._name}: the oldest are dropped")
 
     async def flush(self, send: Send, budget: Budget, *, last: bool = False) -> None:
         """Send what is waiting with `send`, each payload once at most. `budget` says how many seconds a host may take
@@ -100,7 +107,7 @@ class Outbox:
             await sleep_awake(seconds)
             sending.cancel_scope.cancel()
             breaker.failed()
-            self._tell_once("retry", f"the intake did not answer within {seconds:.1f} s: telemetry is kept for later")
+            self._tell_once("retry", f"{self._name} did not answer within {seconds:.1f} s: telemetry is kept for later")
 
         async with anyio.create_task_group() as sending:
             sending.start_soon(time_is_up)
@@ -143,7 +150,9 @@ class Outbox:
         what = fate(answer)
         if what == "retry":
             breaker.failed(answer.retry_after_s)
-            self._tell_once("retry", f"the intake does not take {payload.signal} ({_describe(answer)}): kept for later")
+            self._tell_once(
+                "retry", f"{self._name} does not take {payload.signal} ({_describe(answer)}): kept for later"
+            )
             return False
         breaker.succeeded()
         if what == "delivered":
@@ -152,7 +161,7 @@ class Outbox:
                 self._waiting.remove(payload)
                 self._ledger.deliver(payload.signal, payload.items)
             return True
-        self._tell_once(drop_reason(answer), _refusal(payload, answer))
+        self._tell_once(drop_reason(answer), self._refusal(payload, answer))
         self._give_up(payload, drop_reason(answer))
         if answer.status in KEY_REFUSED:  # what else waits there would fare no better; the next flush asks again
             for other in self._by_host().get(host_of(payload.url), ()):
@@ -169,6 +178,15 @@ class Outbox:
             self._waiting.remove(payload)
             self._ledger.drop(payload.signal, payload.items, reason)
 
+    def _refusal(self, payload: Payload, answer: Answer) -> str:
+        signal = payload.signal.upper()
+        if answer.status not in KEY_REFUSED:
+            return f"{signal} | {self._name} refused a payload of {payload.items} (HTTP {answer.status}): dropped"
+        return (
+            f"{signal} | Request was denied by Datadog: Access denied. Please verify that your API key is valid. "
+            f"({self._name}, HTTP {answer.status})"
+        )
+
     def _tell_once(self, about: str, text: str) -> None:
         if about not in self._told:
             self._told.add(about)
@@ -182,12 +200,3 @@ def host_of(url: str) -> str:
 
 def _describe(answer: Answer) -> str:
     return f"HTTP {answer.status}" if answer.status is not None else answer.problem
-
-
-def _refusal(payload: Payload, answer: Answer) -> str:
-    if answer.status in KEY_REFUSED:
-        return (
-            f"{payload.signal.upper()} | Request was denied by Datadog: Access denied. Please verify that your API key "
-            "is valid."
-        )
-    return f"{payload.signal.upper()} | the intake refused a payload of {payload.items} (HTTP {answer.status}): dropped"
