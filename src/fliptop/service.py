@@ -23,7 +23,7 @@ from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
 from fliptop.intake.api_key import ApiKey, KeyPlaces, WrittenKey
 from fliptop.intake.client import IntakeClient
-from fliptop.intake.connect import Connector
+from fliptop.intake.connect import Connector, proxies
 from fliptop.intake.tls import TlsOptions
 from fliptop.lifecycle.deadline import cpu_share, invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
@@ -70,7 +70,7 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
     metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock)
     dogstatsd = _dogstatsd(handover, settings, metrics, ledger)
-    connector = _connector(settings)
+    connector = _connector(settings, environ)
     client = _client(settings, _api_key(settings, identity, environ, clock), connector, clock)
     bookkeeping = Bookkeeping(ledger, books, metrics.add, clock) if settings.enhanced_metrics else None
 
@@ -198,9 +198,9 @@ def _enhanced(
     return EnhancedMetrics(metrics.add, Machine(os.uname().machine, reader, sampler), clock, books)
 
 
-def _connector(settings: Settings) -> Connector:
+def _connector(settings: Settings, environ: Mapping[str, str]) -> Connector:
     tls = TlsOptions(settings.tls_cert_file, verify=not settings.skip_ssl_validation)
-    return Connector(settings.flush_timeout, tls, settings.proxy_https)
+    return Connector(settings.flush_timeout, tls, proxies(environ, settings.proxy_https, settings.proxy_no_proxy))
 
 
 def _client(settings: Settings, api_key: ApiKey | None, connector: Connector, clock: Clock) -> IntakeClient | None:

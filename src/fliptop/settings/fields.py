@@ -94,7 +94,8 @@ class Settings:
     lambda_customer_metrics_exclude_tags: tuple[str, ...] = _setting(values.words, ())
     histogram_aggregates: tuple[str, ...] = _setting(values.aggregates, ("max", "median", "avg", "count"))
     histogram_percentiles: tuple[int, ...] = _setting(values.percentiles, (95,))
-    proxy_https: str | None = _setting(values.base_url, None, "proxy.https", masked=True)
+    proxy_https: str | None = _setting(values.proxy_url, None, "proxy.https", masked=True)
+    proxy_no_proxy: tuple[str, ...] = _setting(values.words, (), "proxy.no_proxy")
     tls_cert_file: str = _setting(values.text, "")
     skip_ssl_validation: bool = _setting(values.boolean, False)
 

@@ -147,6 +147,12 @@ def base_url(value: Any) -> str:
     return url
 
 
+def proxy_url(value: Any) -> str:
+    """The URL of a proxy; `http://` is assumed when no scheme is written."""
+    written = text(value)
+    return base_url(written if "://" in written else f"http://{written}")
+
+
 def site(value: Any) -> str:
     """A Datadog site such as `datadoghq.eu`: letters, digits, dots, dashes, with a port where a test needs one."""
     written = text(value)
