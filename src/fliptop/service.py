@@ -19,6 +19,7 @@ from fliptop.clock import Clock
 from fliptop.enhanced.metrics import EnhancedMetrics, Machine
 from fliptop.enhanced.proc import Proc
 from fliptop.enhanced.usage import UsageSampler
+from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import TelemetryFlusher, log_ledger
 from fliptop.identity import Identity
 from fliptop.intake.api_key import ApiKey, KeyPlaces, WrittenKey
@@ -68,7 +69,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     inbox = Inbox(ledger)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     logs = LogPipeline(_log_options(settings), identity, ledger, clock)
-    metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock)
+    events = EventPipeline(settings.metrics_url, identity, ledger, clock)
+    metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock, events.take)
     dogstatsd = _dogstatsd(handover, settings, metrics, ledger)
     connector = _connector(settings, environ)
     client = _client(settings, _api_key(settings, identity, environ, clock), connector, clock)
@@ -81,7 +83,7 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
             bookkeeping.tell(last=last)
 
     copies = _copies(settings, ledger, connector, clock)
-    flusher = TelemetryFlusher([logs, metrics], Outbox(ledger, clock), client, collect, copies)
+    flusher = TelemetryFlusher([logs, metrics, events], Outbox(ledger, clock), client, collect, copies)
     enhanced = _enhanced(settings, environ, metrics, clock, books)
     takers = [logs.take, *([enhanced.take] if enhanced else [])]
     reader = TelemetryReader(inbox, takers, milestones, identity, ledger)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fliptop import report
+from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import TelemetryFlusher
 from fliptop.identity import Identity
 from fliptop.intake.client import IntakeClient
@@ -30,8 +31,9 @@ from fliptop.platform.telemetry import Record
 from tests.conftest import MovedClock
 
 CEILING = 1500
-SIGNALS = ("logs", "metrics", "logs_copies", "metrics_copies")
-LOGS, METRICS = frozenset({"logs"}), frozenset({"metrics"})
+ORIGINALS = ("logs", "metrics", "events", "service_checks")
+SIGNALS = (*ORIGINALS, *(f"{signal}_copies" for signal in ORIGINALS))
+LOGS, METRICS = frozenset({"logs"}), frozenset({"metrics", "events"})
 ANSWERS = {"400": 400, "401": 401, "403": 403, "413": 413, "408": 408, "429": 429, "500": 500, "503": 503}
 OUTCOMES = st.sampled_from(["ok", "send lost", "answer lost", "no answer", *ANSWERS])
 
@@ -87,12 +89,15 @@ class Extension(RuleBasedStateMachine):
         self.intake = Intake()
         self.ledger = Ledger(self.books)
         self.logs = LogPipeline(LogOptions(True, "", "http://logs/x", 1), identity, self.ledger, self.clock)
-        self.metrics = MetricPipeline(MetricOptions("http://metrics", 1), identity, self.ledger, self.clock)
+        self.events = EventPipeline("http://metrics", identity, self.ledger, self.clock)
+        options = MetricOptions("http://metrics", 1)
+        self.metrics = MetricPipeline(options, identity, self.ledger, self.clock, self.events.take)
+        self.pipelines = (self.logs, self.metrics, self.events)
         self.outbox = Outbox(self.ledger, self.clock, CEILING)
         client = cast("IntakeClient", self.intake)
         places = Place(LOGS, "http://logs", "http://other"), Place(METRICS, "http://metrics", "http://third")
         self.copies = [Copies(place, self.ledger, self.clock, self.intake.send) for place in places]
-        self.flusher = TelemetryFlusher([self.logs, self.metrics], self.outbox, client, collect_nothing, self.copies)
+        self.flusher = TelemetryFlusher(self.pipelines, self.outbox, client, collect_nothing, self.copies)
 
     def run(self, coroutine: Awaitable[Any]) -> None:
         async def alone() -> None:
@@ -108,7 +113,11 @@ class Extension(RuleBasedStateMachine):
             self.logs.take(Record("function", 1, {"requestId": request, "message": text} if request else text))
 
     @precondition(lambda self: not self.over)
-    @rule(datagrams=st.lists(st.sampled_from([b"a:1|c", b"b:2:3|d", b"c:1|g\nd:x|s", b"broken", b"e:1|h|@0.5"])))
+    @rule(
+        datagrams=st.lists(
+            st.sampled_from([b"a:1|c", b"b:2:3|d", b"c:1|g\nd:x|s", b"broken", b"e:1|h|@0.5", b"_e{1,1}:a|b\n_sc|c|1"])
+        )
+    )
     def accept_metrics(self, datagrams: list[bytes]) -> None:
         self.metrics.take(datagrams)
 
@@ -121,7 +130,7 @@ class Extension(RuleBasedStateMachine):
     @precondition(lambda self: not self.over)
     @rule()
     def seal(self) -> None:
-        for pipeline in (self.logs, self.metrics):
+        for pipeline in self.pipelines:
             for payload in pipeline.seal():
                 self.outbox.put(payload)
                 for copies in self.copies:
@@ -155,7 +164,7 @@ class Extension(RuleBasedStateMachine):
             settled = self.ledger.delivered(signal) + self.ledger.dropped(signal)
             assert self.ledger.accepted(signal) == settled + self.ledger.pending(signal)
             assert self.ledger.delivered(signal) <= (self.lived + self.intake.taken)[signal]
-        waiting = self.logs.waiting + self.metrics.waiting + self.outbox.items
+        waiting = sum(pipeline.waiting for pipeline in self.pipelines) + self.outbox.items
         waiting += sum(copies.items for copies in self.copies)
         assert sum(map(self.ledger.pending, SIGNALS)) == waiting
 

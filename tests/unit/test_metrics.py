@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fliptop.identity import Identity
 from fliptop.metrics import payloads
 from fliptop.metrics.aggregator import Aggregated
+from fliptop.metrics.dogstatsd import Event, ServiceCheck
 from fliptop.metrics.encode import Encoder
 from fliptop.metrics.payloads import Limits, PointQueue
 from fliptop.metrics.pipeline import PROTOBUF, MetricOptions, MetricPipeline
@@ -36,7 +37,8 @@ class Pipe:
     def __init__(self, ledger: Ledger, clock: MovedClock, **options: Any) -> None:
         identity = Identity(ENVIRON, "111122223333", {"env": "prod"})
         self.tags = sorted(identity.tags.split(","))
-        self.pipeline = MetricPipeline(MetricOptions(URL, 3, **options), identity, ledger, clock)
+        self.others: list[Event | ServiceCheck] = []
+        self.pipeline = MetricPipeline(MetricOptions(URL, 3, **options), identity, ledger, clock, self.others.append)
 
     def take(self, *lines: str) -> None:
         self.pipeline.take([line.encode() for line in lines])
@@ -154,7 +156,7 @@ def test_tags_of_the_function_are_not_repeated_and_resources_taken_out(pipe: Pip
 
 def test_broken_text_from_the_environment_can_be_sent(ledger: Ledger, clock: MovedClock) -> None:
     identity = Identity(ENVIRON, None, {"env": "caf\udce9"})
-    pipeline = MetricPipeline(MetricOptions(URL, 3), identity, ledger, clock)
+    pipeline = MetricPipeline(MetricOptions(URL, 3), identity, ledger, clock, lambda _item: None)
     pipeline.take([b"a:1|c"])
     (payload,) = pipeline.seal()
     assert "env:caf?" in protobuf_reader.series(body(payload))[0]["tags"]
@@ -168,8 +170,9 @@ def test_items_are_values_all_the_way(pipe: Pipe, ledger: Ledger) -> None:
     assert (series.signal, sketches.signal) == ("metrics", "metrics")
     assert series.number != sketches.number
     assert ledger.summary()["dogstatsd"] == {
-        "accepted": 3, "delivered": 0, "pending": 0, "dropped": {"malformed": 1, "not_supported": 2},
+        "accepted": 1, "delivered": 0, "pending": 0, "dropped": {"malformed": 1},
     }  # fmt: skip
+    assert [type(item) for item in pipe.others] == [Event, ServiceCheck]
 
 
 def test_what_is_over_the_ceiling_is_counted(pipe: Pipe, ledger: Ledger) -> None:

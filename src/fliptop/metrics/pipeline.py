@@ -5,7 +5,7 @@ it: a point knows how many values it stands for, and a payload how many its poin
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from fliptop import report
@@ -23,6 +23,7 @@ from fliptop.outbox.payload import Form, Payload, Sealer
 # Lines that never became an item.
 DOGSTATSD: Final = "dogstatsd"
 PROTOBUF: Final = Form((("Content-Type", "application/x-protobuf"),))
+Others = Callable[[Event | ServiceCheck], None]
 
 
 class MetricOptions(NamedTuple):
@@ -38,10 +39,13 @@ class MetricOptions(NamedTuple):
 
 
 class MetricPipeline:
-    """Everything between a datagram, or a metric of our own, and a sealed payload."""
+    """Everything between a datagram, or a metric of our own, and a sealed payload. `others` takes what is no metric."""
 
-    def __init__(self, options: MetricOptions, identity: Identity, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, options: MetricOptions, identity: Identity, ledger: Ledger, clock: Clock, others: Others
+    ) -> None:
         self._options = options
+        self._others = others
         self._identity = identity
         self._ledger = ledger
         self._dogstatsd = DogStatsD(options.namespace)
@@ -67,7 +71,7 @@ class MetricPipeline:
             for datagram in datagrams:
                 for item in parse(datagram):
                     if not isinstance(item, Sample):
-                        self._refuse(item)
+                        self._pass_on(item)
                     elif reason := add(item):
                         self._lose(item, reason)
                     else:
@@ -87,11 +91,13 @@ class MetricPipeline:
         self._ledger.accept(SIGNAL, len(sample.values))
         self._ledger.drop(SIGNAL, len(sample.values), reason)
 
-    def _refuse(self, item: Event | ServiceCheck | Refusal) -> None:
-        reason = item.reason if isinstance(item, Refusal) else "not_supported"
+    def _pass_on(self, item: Event | ServiceCheck | Refusal) -> None:
+        if not isinstance(item, Refusal):
+            self._others(item)
+            return
         self._ledger.accept(DOGSTATSD)
-        self._ledger.drop(DOGSTATSD, 1, reason)
-        report.debug(f"a DogStatsD line was refused ({reason}): {item!r:.200}")
+        self._ledger.drop(DOGSTATSD, 1, item.reason)
+        report.debug(f"a DogStatsD line was refused ({item.reason}): {item.line!r:.200}")
 
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
         """Everything that waits, as payloads: series first. The bucket of this moment goes too: what the function
