@@ -30,6 +30,7 @@ from fliptop.lifecycle.deadline import cpu_share, invoke_margin, memory_mb
 from fliptop.lifecycle.events import EventStream
 from fliptop.lifecycle.loop import Lifecycle, Options
 from fliptop.lifecycle.milestones import Milestones
+from fliptop.lifecycle.strategy import Strategy, on_managed_instances
 from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDListener, DogStatsDOptions
 from fliptop.listeners.http import serve as serve_http
 from fliptop.listeners.inbox import Inbox
@@ -45,7 +46,7 @@ from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.outbox.payload import JSON_ARRAY
 from fliptop.phases import Phases
-from fliptop.platform.ready import Handover
+from fliptop.platform.ready import MANAGED_INSTANCES, Handover
 from fliptop.reader import TelemetryReader
 from fliptop.settings.fields import Settings, effective
 from fliptop.settings.load import load
@@ -68,7 +69,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     ledger, milestones = Ledger(books), Milestones()
     inbox = Inbox(ledger)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
-    logs = LogPipeline(_log_options(settings), identity, ledger, clock)
+    managed = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == MANAGED_INSTANCES
+    logs = LogPipeline(_log_options(settings, managed=managed), identity, ledger, clock)
     events = EventPipeline(settings.metrics_url, identity, ledger, clock)
     metrics = MetricPipeline(_metric_options(settings), identity, ledger, clock, events.take)
     dogstatsd = _dogstatsd(handover, settings, metrics, ledger)
@@ -88,7 +90,7 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     takers = [logs.take, *([enhanced.take] if enhanced else [])]
     reader = TelemetryReader(inbox, takers, milestones, identity, ledger)
     margin_s = invoke_margin(memory_mb(environ))
-    options = Options(margin_s, handover.telemetry is not None, settings.serverless_flush_strategy)
+    options = Options(margin_s, handover.telemetry is not None, _strategy(settings, managed=managed))
     lifecycle = Lifecycle(clock, identity, milestones, options, enhanced)
     async with anyio.create_task_group() as tasks:
         if (listening := handover.telemetry) is not None:
@@ -144,7 +146,20 @@ def _settings(handover: Handover, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _log_options(settings: Settings) -> LogOptions:
+def _strategy(settings: Settings, *, managed: bool) -> Strategy:
+    chosen = settings.serverless_flush_strategy
+    if not managed:
+        return chosen
+    strategy = on_managed_instances(chosen)
+    if chosen.kind not in {"default", strategy.kind}:
+        report.warn(
+            f"DD_SERVERLESS_FLUSH_STRATEGY={chosen.kind} has no meaning on Lambda Managed Instances: "
+            f"telemetry is sent every {strategy.interval_s:g} s"
+        )
+    return strategy
+
+
+def _log_options(settings: Settings, *, managed: bool) -> LogOptions:
     if settings.observability_pipelines_worker_logs_enabled and not settings.logs_worker:
         report.error(
             "logs are discarded: they are meant for an Observability Pipelines worker, but "
@@ -163,6 +178,7 @@ def _log_options(settings: Settings) -> LogOptions:
         settings.logs_compression,
         tuple(rules),
         JSON_ARRAY if settings.logs_worker else AGENT_JSON,
+        concurrent=managed,
     )
 
 
@@ -195,9 +211,11 @@ def _enhanced(
 ) -> EnhancedMetrics | None:
     if not settings.enhanced_metrics:
         return None
-    reader = Proc() if settings.lambda_proc_enhanced_metrics else None
+    managed = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == MANAGED_INSTANCES
+    # What the machine does can be told of one invocation only where there is one at a time.
+    reader = Proc() if settings.lambda_proc_enhanced_metrics and not managed else None
     sampler = UsageSampler(reader, cpu_share(memory_mb(environ))) if reader else None
-    return EnhancedMetrics(metrics.add, Machine(os.uname().machine, reader, sampler), clock, books)
+    return EnhancedMetrics(metrics.add, Machine(os.uname().machine, reader, sampler, managed), clock, books)
 
 
 def _connector(settings: Settings, environ: Mapping[str, str]) -> Connector:

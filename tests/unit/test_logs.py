@@ -273,6 +273,15 @@ def test_long_texts_are_cut_on_a_character_and_marked(text: str, padding: int) -
         assert cut == long
 
 
+def test_where_many_requests_run_at_once_a_line_belongs_to_none_that_it_does_not_name(
+    ledger: Ledger, clock: MovedClock
+) -> None:
+    pipe = Pipe(ledger, clock, concurrent=True)
+    sent = pipe.entries(function("init"), start("r1"), start("r2"), function("whose?"), function('{"requestId":"r1"}'))
+    assert [request_id for _, request_id in ids(sent)] == [None, "r1", "r2", None, "r1"]
+    assert pipe.pipeline.waiting == 0
+
+
 def test_a_lone_surrogate_is_replaced_not_fatal(pipe: Pipe) -> None:
     _, entry = pipe.entries(start("r1"), function("caf\udce9"))
     assert "\N{REPLACEMENT CHARACTER}" in entry["message"]["message"]

@@ -39,12 +39,14 @@ OUT_OF_MEMORY: Final = (
 
 class Machine(NamedTuple):
     """Where the function runs: its architecture as uname calls it; what reads `/proc`, and when it does. Both are None
-    where the user does not want that.
+    where the user does not want that. `managed`: on Lambda Managed Instances, where the report says what elsewhere
+    `platform.runtimeDone` does.
     """
 
     architecture: str
     reader: Reader | None = None
     sampler: UsageSampler | None = None
+    managed: bool = False
 
 
 class Invocation:
@@ -228,6 +230,8 @@ class EnhancedMetrics:
         if not invocation.done:  # the record that should have said so is lost
             invocation.done = True
             self._tell_failure(record, invocation)
+            if self._machine.managed and (duration := record.number("metrics", "durationMs")) is not None:
+                self._tell("runtime_duration", duration, invocation, at)
         for name, value in self._report(record, invocation):
             self._tell(name, value, invocation, at)
         used, size = record.number("metrics", "maxMemoryUsedMB"), record.number("metrics", "memorySizeMB")

@@ -32,7 +32,7 @@ MAX_ORPHAN_SIZE: Final = 4 * 1024 * 1024
 
 class LogOptions(NamedTuple):
     """What the user chose. `url` is complete; `compression_level` is zstd's, None for no compression; `form` is what
-    the other side expects.
+    the other side expects. `concurrent`: many requests run at once, so a record belongs to none that it does not name.
     """
 
     enabled: bool
@@ -41,6 +41,7 @@ class LogOptions(NamedTuple):
     compression_level: int | None
     rules: tuple[Rule, ...] = ()
     form: Form = AGENT_JSON
+    concurrent: bool = False
 
 
 class LogPipeline:
@@ -65,7 +66,7 @@ class LogPipeline:
 
     def take(self, record: Record) -> None:
         """Turn `record` into a log entry, if it is one. Logs that are switched off cost nothing and count nothing."""
-        if record.type == "platform.start":
+        if record.type == "platform.start" and not self._options.concurrent:
             self._request_id = record.text("requestId")
         entry = self._entry(record) if self._options.enabled else None
         if entry is not None:
@@ -87,7 +88,7 @@ class LogPipeline:
         return LogEntry(shorten(text), said.status, time_ms, said.request_id or self._request_id, said.tags)
 
     def _place(self, entry: LogEntry) -> None:
-        if entry.request_id is None:
+        if entry.request_id is None and not self._options.concurrent:
             self._orphans.append(entry)
             self._orphan_size += len(entry.text)
             while len(self._orphans) > MAX_ORPHANS or self._orphan_size > MAX_ORPHAN_SIZE:
