@@ -1,10 +1,12 @@
-"""Install the tools that check what people copy out of the documents: `.cache/tools`, once, when first asked for.
+"""Install what slow tests alone need: `.cache/tools`, once, when first asked for.
 
-    python build/tools.py [python|node]
+    python build/tools.py [python|node|python-clients|node-clients]
 
-`python` (cfn-lint with the SAM translator, hadolint, a parser of HCL) comes from build/tools.lock, with hashes; `node`
-(CDK, an open fork of the Serverless Framework) from tests/attach/package-lock.json, with hashes too. Half a minute and
-200 to 300 MB each, which is why `make setup` does not do it: slow tests alone need them.
+The tools that check what people copy out of the documents: `python` (cfn-lint with the SAM translator, hadolint, a
+parser of HCL) comes from build/tools.lock, with hashes; `node` (CDK, an open fork of the Serverless Framework) from
+tests/attach/package-lock.json, with hashes too. And the client libraries that functions speak to the extension with:
+`python-clients` from build/clients.lock, `node-clients` from tests/promises/clients/npm. Up to half a minute and 300 MB
+each, which is why `make setup` does not do it.
 """
 
 from __future__ import annotations
@@ -19,8 +21,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".cache" / "tools"
-LOCK = ROOT / "build" / "tools.lock"
-PACKAGES = ROOT / "tests" / "attach"
 
 
 class ToolsError(Exception):
@@ -29,22 +29,41 @@ class ToolsError(Exception):
 
 def python_tools() -> Path:
     """Return the directory with `cfn-lint`, `hadolint` and a `python` that has their modules."""
-    target = TOOLS / "python"
-    if not _is_current(target, LOCK.read_bytes() + sys.version.encode()):
+    return _python("python", ROOT / "build" / "tools.lock") / "bin"
+
+
+def python_clients() -> Path:
+    """Return the directory that has to be on `sys.path` for the client libraries."""
+    (modules,) = _python("python-clients", ROOT / "build" / "clients.lock").glob("lib/python*/site-packages")
+    return modules
+
+
+def _python(name: str, lock: Path) -> Path:
+    target, inputs = TOOLS / name, lock.read_bytes() + sys.version.encode()
+    if not _is_current(target, inputs):
         shutil.rmtree(target, ignore_errors=True)
         venv.EnvBuilder(symlinks=True, with_pip=False).create(target)
         pip = [os.path.realpath(sys.executable), "-m", "pip", "--python", str(target / "bin" / "python"), "install"]
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
-        _run([*pip, *options, "-r", str(LOCK)], "pip")
-        _stamp(target, LOCK.read_bytes() + sys.version.encode())
-    return target / "bin"
+        _run([*pip, *options, "-r", str(lock)], "pip")
+        _stamp(target, inputs)
+    return target
 
 
 def node_tools() -> Path:
     """Return the directory whose `node_modules` has the packages of tests/attach."""
+    return _node("node", ROOT / "tests" / "attach")
+
+
+def node_clients() -> Path:
+    """Return the directory whose `node_modules` has the client libraries."""
+    return _node("node-clients", ROOT / "tests" / "promises" / "clients" / "npm")
+
+
+def _node(name: str, packages: Path) -> Path:
     if shutil.which("npm") is None:
         raise ToolsError("npm is missing.\nFix: install Node.js 20 or newer with npm.")
-    target, files = TOOLS / "node", [PACKAGES / "package.json", PACKAGES / "package-lock.json"]
+    target, files = TOOLS / name, [packages / "package.json", packages / "package-lock.json"]
     inputs = b"".join(path.read_bytes() for path in files)
     if not _is_current(target, inputs):
         shutil.rmtree(target, ignore_errors=True)
@@ -76,13 +95,18 @@ def _stamp(target: Path, inputs: bytes) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Install what the command line names (default: both); return the exit code."""
-    wanted = arguments or ["python", "node"]
+    """Install what the command line names (default: everything); return the exit code."""
+    known = {
+        "python": python_tools,
+        "node": node_tools,
+        "python-clients": python_clients,
+        "node-clients": node_clients,
+    }
     try:
-        for name in wanted:
-            print({"python": python_tools, "node": node_tools}[name]())
+        for name in arguments or known:
+            print(known[name]())
     except KeyError as error:
-        print(f"usage: python build/tools.py [python|node] (not {error})", file=sys.stderr)
+        print(f"usage: python build/tools.py [{'|'.join(known)}] (not {error})", file=sys.stderr)
         return 2
     except ToolsError as error:
         print(error, file=sys.stderr)

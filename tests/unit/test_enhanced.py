@@ -138,6 +138,34 @@ def test_many_requests_at_once_that_only_their_records_tell_of(clock: MovedClock
     assert not {"billed_duration", "memorysize", "estimated_cost", "post_runtime_duration"} & life.names()
 
 
+@pytest.mark.parametrize("status", ["success", "error", "timeout"])
+@pytest.mark.parametrize("order", ["library first", "library last", "library twice"])
+def test_a_failure_that_the_clients_library_tells_of_too_counts_once(life: Life, status: str, order: str) -> None:
+    life.enhanced.invoked("r1")
+    if order != "library last":
+        life.enhanced.library_failed()
+    life.record("platform.runtimeDone", "r1", status=status, metrics={"durationMs": 1.0})
+    if order != "library first":
+        life.enhanced.library_failed()
+    life.report("r1", status)
+    life.invoke("r2")
+    assert life.told("errors") == [(1, COLD)]
+
+
+def test_a_failure_of_one_among_many_is_believed_from_its_record_alone(clock: MovedClock) -> None:
+    life = Life(clock, managed=True)
+    life.record("platform.start", "r1")
+    life.enhanced.library_failed()
+    life.record("platform.report", "r1", status="success", metrics={"durationMs": 1.0})
+    life.enhanced.library_failed()
+    assert life.told("errors") == []
+
+
+def test_a_failure_before_any_invocation_belongs_to_none(life: Life) -> None:
+    life.enhanced.library_failed()
+    assert life.samples == []
+
+
 # --- cold starts ---
 
 

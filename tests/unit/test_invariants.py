@@ -19,6 +19,7 @@ from fliptop.flusher import TelemetryFlusher
 from fliptop.identity import Identity
 from fliptop.intake.client import IntakeClient
 from fliptop.logs.pipeline import LogOptions, LogPipeline
+from fliptop.metrics.dogstatsd import Event, Failure, ServiceCheck
 from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
 from fliptop.outbox import outbox as outbox_module
 from fliptop.outbox.books import Books
@@ -91,13 +92,17 @@ class Extension(RuleBasedStateMachine):
         self.logs = LogPipeline(LogOptions(True, "", "http://logs/x", 1), identity, self.ledger, self.clock)
         self.events = EventPipeline("http://metrics", identity, self.ledger, self.clock)
         options = MetricOptions("http://metrics", 1)
-        self.metrics = MetricPipeline(options, identity, self.ledger, self.clock, self.events.take)
+        self.metrics = MetricPipeline(options, identity, self.ledger, self.clock, self.take_other)
         self.pipelines = (self.logs, self.metrics, self.events)
         self.outbox = Outbox(self.ledger, self.clock, CEILING)
         client = cast("IntakeClient", self.intake)
         places = Place(LOGS, "http://logs", "http://other"), Place(METRICS, "http://metrics", "http://third")
         self.copies = [Copies(place, self.ledger, self.clock, self.intake.send) for place in places]
         self.flusher = TelemetryFlusher(self.pipelines, self.outbox, client, collect_nothing, self.copies)
+
+    def take_other(self, item: Event | ServiceCheck | Failure) -> None:
+        if not isinstance(item, Failure):
+            self.events.take(item)
 
     def run(self, coroutine: Awaitable[Any]) -> None:
         async def alone() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fliptop.identity import Identity
 from fliptop.metrics import payloads
 from fliptop.metrics.aggregator import Aggregated
-from fliptop.metrics.dogstatsd import Event, ServiceCheck
+from fliptop.metrics.dogstatsd import Event, Failure, ServiceCheck
 from fliptop.metrics.encode import Encoder
 from fliptop.metrics.payloads import Limits, PointQueue
 from fliptop.metrics.pipeline import PROTOBUF, MetricOptions, MetricPipeline
@@ -37,7 +37,7 @@ class Pipe:
     def __init__(self, ledger: Ledger, clock: MovedClock, **options: Any) -> None:
         identity = Identity(ENVIRON, "111122223333", {"env": "prod"})
         self.tags = sorted(identity.tags.split(","))
-        self.others: list[Event | ServiceCheck] = []
+        self.others: list[Event | ServiceCheck | Failure] = []
         self.pipeline = MetricPipeline(MetricOptions(URL, 3, **options), identity, ledger, clock, self.others.append)
 
     def take(self, *lines: str) -> None:
@@ -120,7 +120,7 @@ def test_the_vector_of_the_reference() -> None:
     ("name", "origin"),
     [
         ("a.b", (1, 38, 472)),
-        ("aws.lambda.enhanced.errors", (1, 38, 473)),
+        ("aws.lambda.enhanced.timeouts", (1, 38, 473)),
         ("jvm.heap", (1, 38, 474)),
         ("runtime.node.mem", (1, 38, 474)),
         ("datadog.agent.x", None),
@@ -173,6 +173,15 @@ def test_items_are_values_all_the_way(pipe: Pipe, ledger: Ledger) -> None:
         "accepted": 1, "delivered": 0, "pending": 0, "dropped": {"malformed": 1},
     }  # fmt: skip
     assert [type(item) for item in pipe.others] == [Event, ServiceCheck]
+
+
+def test_failures_that_a_library_tells_of_become_no_metric_here(pipe: Pipe, ledger: Ledger) -> None:
+    pipe.take("aws.lambda.enhanced.errors:1|d|#a:b")
+    assert pipe.others == [Failure()]
+    assert ledger.summary() == {
+        "dogstatsd": {"accepted": 1, "delivered": 0, "pending": 0, "dropped": {"counted_here": 1}},
+        "metrics": {"accepted": 0, "delivered": 0, "pending": 0, "dropped": {}},
+    }
 
 
 def test_what_is_over_the_ceiling_is_counted(pipe: Pipe, ledger: Ledger) -> None:

@@ -59,6 +59,8 @@ class Invocation:
         self.told_by: set[str] = set()
         self.done = False
         self.runtime_ms: float | None = None
+        self.failed = False
+        self.said_failed = False
         self.said_out_of_memory = False
         self.out_of_memory = False
         self.before: Counters | None = None
@@ -120,6 +122,21 @@ class EnhancedMetrics:
             self._first, self._untold, self._after_init = False, invocation, invocation
         else:
             self._tell("invocations", 1, invocation, invocation.began_s)
+
+    def library_failed(self) -> None:
+        """A client library says that the latest invocation has failed. So may the runtime, before or after; that counts
+        once. Where many run at once, nobody knows which one is meant, and only the runtime's word counts.
+        """
+        invocation = self._latest
+        if invocation is not None and not self._machine.managed:
+            invocation.said_failed = True
+            if invocation.done:
+                self._tell_error(invocation, None)
+
+    def _tell_error(self, invocation: Invocation, at: float | None) -> None:
+        if not invocation.failed:
+            invocation.failed = True
+            self._tell("errors", 1, invocation, at)
 
     def shut_down(self) -> None:
         """The environment ends."""
@@ -211,8 +228,10 @@ class EnhancedMetrics:
     def _tell_failure(self, record: Record, invocation: Invocation) -> None:
         status, at = record.text("status"), _seconds(record)
         if status is None or status == "success":
+            if invocation.said_failed:
+                self._tell_error(invocation, at)
             return
-        self._tell("errors", 1, invocation, at)
+        self._tell_error(invocation, at)
         if status == "timeout":
             self._tell("timeouts", 1, invocation, at)
         if invocation.said_out_of_memory or record.text("errorType") == "Runtime.OutOfMemory":

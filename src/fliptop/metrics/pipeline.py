@@ -12,7 +12,7 @@ from fliptop import report
 from fliptop.clock import Clock
 from fliptop.identity import Identity
 from fliptop.metrics.aggregator import Aggregator
-from fliptop.metrics.dogstatsd import DogStatsD, Event, Refusal, ServiceCheck
+from fliptop.metrics.dogstatsd import DogStatsD, Event, Failure, Refusal, ServiceCheck
 from fliptop.metrics.encode import Encoder
 from fliptop.metrics.payloads import SERIES, SIGNAL, SKETCHES, PointQueue
 from fliptop.metrics.points import Distribution, HistogramOptions
@@ -23,7 +23,7 @@ from fliptop.outbox.payload import Form, Payload, Sealer
 # Lines that never became an item.
 DOGSTATSD: Final = "dogstatsd"
 PROTOBUF: Final = Form((("Content-Type", "application/x-protobuf"),))
-Others = Callable[[Event | ServiceCheck], None]
+Others = Callable[[Event | ServiceCheck | Failure], None]
 
 
 class MetricOptions(NamedTuple):
@@ -91,13 +91,15 @@ class MetricPipeline:
         self._ledger.accept(SIGNAL, len(sample.values))
         self._ledger.drop(SIGNAL, len(sample.values), reason)
 
-    def _pass_on(self, item: Event | ServiceCheck | Refusal) -> None:
+    def _pass_on(self, item: Event | ServiceCheck | Failure | Refusal) -> None:
         if not isinstance(item, Refusal):
             self._others(item)
+        if isinstance(item, Event | ServiceCheck):
             return
+        reason = item.reason if isinstance(item, Refusal) else "counted_here"
         self._ledger.accept(DOGSTATSD)
-        self._ledger.drop(DOGSTATSD, 1, item.reason)
-        report.debug(f"a DogStatsD line was refused ({item.reason}): {item.line!r:.200}")
+        self._ledger.drop(DOGSTATSD, 1, reason)
+        report.debug(f"a DogStatsD line was refused ({reason}): {item!r:.200}")
 
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
         """Everything that waits, as payloads: series first. The bucket of this moment goes too: what the function
