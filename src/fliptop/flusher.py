@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -12,10 +12,12 @@ import anyio.lowlevel
 from fliptop import report
 from fliptop.intake.client import IntakeClient
 from fliptop.lifecycle.deadline import flush_budget
-from fliptop.outbox.copies import Copies
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Budget, Outbox
 from fliptop.outbox.payload import Payload
+
+if TYPE_CHECKING:
+    from fliptop.outbox.copies import Copies
 
 
 class Pipeline(Protocol):

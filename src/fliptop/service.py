@@ -8,7 +8,7 @@ DogStatsD listener ────────────────────�
 import gc
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import anyio
 
@@ -38,7 +38,6 @@ from fliptop.metrics.bookkeeping import Bookkeeping
 from fliptop.metrics.dogstatsd import Event, Failure, ServiceCheck
 from fliptop.metrics.pipeline import MetricPipeline
 from fliptop.outbox.books import Books
-from fliptop.outbox.copies import Copies, Place
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.phases import Phases
@@ -46,6 +45,9 @@ from fliptop.platform.ready import Handover
 from fliptop.reader import TelemetryReader
 from fliptop.settings.fields import Settings, effective
 from fliptop.settings.load import load
+
+if TYPE_CHECKING:
+    from fliptop.outbox.copies import Copies
 
 # A task that dies is started again; one that keeps dying is switched off, and the loop over /event/next goes on.
 MAX_RESTARTS: Final = 5
@@ -228,12 +230,13 @@ def _client(here: Here, connector: Connector) -> IntakeClient | None:
     return client
 
 
-def _copies(here: Here, connector: Connector) -> list[Copies]:
+def _copies(here: Here, connector: Connector) -> "list[Copies]":
     """What goes to the additional endpoints, if there are any."""
     settings = here.settings
     if not (settings.additional_endpoints or settings.logs_config_additional_endpoints):
         return []
-    from fliptop.settings.endpoints import logs_endpoints, metrics_endpoints  # noqa: PLC0415 -- few have any
+    from fliptop.outbox.copies import Copies, Place  # noqa: PLC0415 -- few have any
+    from fliptop.settings.endpoints import logs_endpoints, metrics_endpoints  # noqa: PLC0415
 
     metrics, refused = metrics_endpoints(settings.additional_endpoints)
     logs, refused_too = logs_endpoints(settings.logs_config_additional_endpoints)
