@@ -74,6 +74,10 @@ class _Refused(Exception):
     """Raised with the reason."""
 
 
+class _Failed(Exception):
+    """Raised for a line that is a `Failure`."""
+
+
 class DogStatsD:
     """Reads datagrams. `namespace` is put before the name of every metric, with a dot.
 
@@ -101,8 +105,10 @@ class DogStatsD:
                 if line.startswith(b"_sc|"):
                     return _service_check(line)
             return self._sample(line)
+        except _Failed:
+            return Failure()
         except _Refused as refused:
-            return Failure() if str(refused) == "failure" else Refusal(str(refused), line)
+            return Refusal(str(refused), line)
 
     def _sample(self, line: bytes) -> Sample:
         name, _, rest = line.partition(b":")
@@ -121,7 +127,7 @@ class DogStatsD:
         if name.startswith(COUNTED_HERE):
             raise _Refused("counted_here")
         if name == FAILURES:
-            raise _Refused("failure")
+            raise _Failed
         if not name or b"|" in name or not suffix:
             raise _Refused("malformed")
         metric = _read_suffix(_metric_name(self._prefix, name), suffix)
