@@ -161,9 +161,12 @@ def test_a_failure_of_one_among_many_is_believed_from_its_record_alone(clock: Mo
     assert life.told("errors") == []
 
 
-def test_a_failure_before_any_invocation_belongs_to_none(life: Life) -> None:
+def test_a_failure_that_is_told_before_the_first_invocation_belongs_to_it(life: Life) -> None:
     life.enhanced.library_failed()
     assert life.samples == []
+    for request_id in ("r1", "r2"):
+        life.invoke(request_id)
+    assert life.told("errors") == [(1, COLD)]
 
 
 # --- cold starts ---

@@ -85,6 +85,7 @@ class EnhancedMetrics:
         self._of_init: list[tuple[str, float, float | None]] = []
         self._after_init: Invocation | None = None
         self._latest: Invocation | None = None
+        self._failed_early = False
         self._durable = False
         self._init_told = False
         self._limits: Limits | None = None
@@ -109,6 +110,7 @@ class EnhancedMetrics:
             self._tell_machine(previous, late=True)
         invocation = Invocation(self._clock.wall(), cold=self._first)
         invocation.told_by.add(told_by)
+        invocation.said_failed, self._failed_early = self._failed_early, False
         self._invocations[request_id] = self._latest = invocation
         self._running = request_id
         self._books.add(INVOCATIONS, 1)
@@ -128,10 +130,14 @@ class EnhancedMetrics:
         once. Where many run at once, nobody knows which one is meant, and only the runtime's word counts.
         """
         invocation = self._latest
-        if invocation is not None and not self._machine.managed:
-            invocation.said_failed = True
-            if invocation.done:
-                self._tell_error(invocation, None)
+        if self._machine.managed:
+            return
+        if invocation is None:  # the first one, which has been quicker than its INVOKE
+            self._failed_early = True
+            return
+        invocation.said_failed = True
+        if invocation.done:
+            self._tell_error(invocation, None)
 
     def _tell_error(self, invocation: Invocation, at: float | None) -> None:
         if not invocation.failed:
