@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, cast
 
 import anyio
 import pytest
+from backports.zstd import decompress
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -47,12 +50,15 @@ class Intake:
         self.bodies: dict[tuple[str, int], bytes] = {}
         self.answered: set[tuple[str, int]] = set()
         self.taken: Counter[str] = Counter()
+        self.entries: set[tuple[str, str]] = set()
         self.time_is_up = anyio.Event()
 
     async def send(self, payload: Payload) -> Answer:
         name = (payload.signal, payload.number)
         assert self.bodies.setdefault(name, payload.body) == payload.body, "promise 4: the same bytes on retry"
         assert name not in self.answered, "promise 4: what was accepted is not sent again"
+        entries = {(payload.signal, text) for text in texts(payload)}
+        assert not entries & self.entries, "nor is it in another payload, halves or not"
         outcome = self.outcomes.pop(0) if self.outcomes else "ok"
         if outcome in {"ok", "answer lost"}:
             self.taken[payload.signal] += payload.items
@@ -61,10 +67,18 @@ class Intake:
             await anyio.sleep_forever()
         if outcome == "ok":
             self.answered.add(name)
+            self.entries |= entries
             return Answer(202)
         if outcome in ANSWERS:
             return Answer(ANSWERS[outcome], retry_after_s=7.0 if outcome == "429" else None)
         return Answer(None, "ConnectError")
+
+
+def texts(payload: Payload) -> list[str]:
+    """The logs in a payload, each of which is unique."""
+    if not payload.signal.startswith("logs"):
+        return []
+    return [entry["message"]["message"] for entry in json.loads(decompress(payload.body))]
 
 
 class Extension(RuleBasedStateMachine):
@@ -78,6 +92,7 @@ class Extension(RuleBasedStateMachine):
         patch.setattr(outbox_module, "sleep_awake", lambda _seconds: self.intake.time_is_up.wait())
         patch.setattr(report, "line", lambda _text: None)
         self.over = False
+        self.numbers = itertools.count()
         self.lived: Counter[str] = Counter()
         self.begin()
 
@@ -115,7 +130,8 @@ class Extension(RuleBasedStateMachine):
     @rule(texts=st.lists(st.text(max_size=300), max_size=5), request=st.sampled_from(["r1", None]))
     def accept_logs(self, texts: list[str], request: str | None) -> None:
         for text in texts:
-            self.logs.take(Record("function", 1, {"requestId": request, "message": text} if request else text))
+            unique = f"{next(self.numbers)} {text}"
+            self.logs.take(Record("function", 1, {"requestId": request, "message": unique} if request else unique))
 
     @precondition(lambda self: not self.over)
     @rule(
