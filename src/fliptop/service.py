@@ -82,19 +82,14 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     books = Books(handover.books)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     here = Here(settings, environ, identity, Ledger(books), books, clock)
-    milestones, inbox, signals = Milestones(), Inbox(here.ledger), _signals(here)
-    dogstatsd = _dogstatsd(here, handover, signals.metrics)
+    milestones, inbox = Milestones(), Inbox(here.ledger)
+    logs, metrics, events, enhanced = _signals(here)
+    dogstatsd = _dogstatsd(here, handover, metrics)
     connector = _connector(here)
     client, copies = _client(here, connector), _copies(here, connector)
-    flusher = TelemetryFlusher(
-        [signals.logs, signals.metrics, signals.events],
-        Outbox(here.ledger, clock),
-        client,
-        _collector(here, dogstatsd, signals.metrics),
-        copies,
-    )
-    enhanced = signals.enhanced
-    takers = [signals.logs.take, *([enhanced.take] if enhanced else [])]
+    collect = _collector(here, dogstatsd, metrics)
+    flusher = TelemetryFlusher([logs, metrics, events], Outbox(here.ledger, clock), client, collect, copies)
+    takers = [logs.take, *([enhanced.take] if enhanced else [])]
     reader = TelemetryReader(inbox, takers, milestones, identity, here.ledger)
     margin_s = invoke_margin(memory_mb(environ))
     options = Options(margin_s, handover.telemetry is not None, strategy(settings, managed=here.managed))
@@ -153,16 +148,8 @@ def _settings(handover: Handover, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-class Signals(NamedTuple):
+def _signals(here: Here) -> tuple[LogPipeline, MetricPipeline, EventPipeline, EnhancedMetrics | None]:
     """The pipelines, and what adds to that of the metrics."""
-
-    logs: LogPipeline
-    metrics: MetricPipeline
-    events: EventPipeline
-    enhanced: EnhancedMetrics | None
-
-
-def _signals(here: Here) -> Signals:
     settings, _, identity, ledger, _, clock = here
     logs = LogPipeline(log_options(settings, managed=here.managed), identity, ledger, clock)
     events = EventPipeline(settings.metrics_url, identity, ledger, clock)
@@ -175,7 +162,7 @@ def _signals(here: Here) -> Signals:
 
     metrics = MetricPipeline(metric_options(settings), identity, ledger, clock, take_others)
     enhanced = _enhanced(here, metrics)
-    return Signals(logs, metrics, events, enhanced)
+    return logs, metrics, events, enhanced
 
 
 def _enhanced(here: Here, metrics: MetricPipeline) -> EnhancedMetrics | None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fliptop.identity import Identity
 from fliptop.metrics import payloads
 from fliptop.metrics.aggregator import Aggregated
-from fliptop.metrics.dogstatsd import Event, Failure, ServiceCheck
+from fliptop.metrics.dogstatsd import FAILED, Event, Failure, ServiceCheck
 from fliptop.metrics.encode import Encoder
 from fliptop.metrics.payloads import Limits, PointQueue
 from fliptop.metrics.pipeline import PROTOBUF, MetricOptions, MetricPipeline
@@ -177,7 +177,7 @@ def test_items_are_values_all_the_way(pipe: Pipe, ledger: Ledger) -> None:
 
 def test_failures_that_a_library_tells_of_become_no_metric_here(pipe: Pipe, ledger: Ledger) -> None:
     pipe.take("aws.lambda.enhanced.errors:1|d|#a:b")
-    assert pipe.others == [Failure()]
+    assert pipe.others == [FAILED]
     assert ledger.summary() == {
         "dogstatsd": {"accepted": 1, "delivered": 0, "pending": 0, "dropped": {"counted_here": 1}},
         "metrics": {"accepted": 0, "delivered": 0, "pending": 0, "dropped": {}},

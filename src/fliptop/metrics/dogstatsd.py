@@ -53,8 +53,11 @@ class ServiceCheck(NamedTuple):
     message: str = ""
 
 
-class Failure(NamedTuple):
-    """A client library says that the invocation has failed."""
+class Failure:
+    """A client library says that the invocation has failed. There is one, `FAILED`."""
+
+
+FAILED: Final = Failure()
 
 
 class Refusal(NamedTuple):
@@ -106,7 +109,7 @@ class DogStatsD:
                     return _service_check(line)
             return self._sample(line)
         except _Failed:
-            return Failure()
+            return FAILED
         except _Refused as refused:
             return Refusal(str(refused), line)
 
