@@ -1,7 +1,7 @@
 """Write the locks from `pyproject.toml`: names, versions and hashes, no address.
 
-`requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/tools.lock` and `build/emulator.lock`
-for build/tools.py, `build/debian.lock` for build/cross.py (written when all are upgraded).
+`requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/debian.lock` for build/cross.py (written
+when all are upgraded), the others of build/ for build/tools.py.
 
 `make lock` runs this; `--upgrade` lets every package move to its newest version. The lock is universal (one file for
 every Python from 3.11 on and both architectures), so that the aarch64 layer is made of the same versions.
@@ -9,6 +9,7 @@ every Python from 3.11 on and both architectures), so that the aarch64 layer is 
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,13 +23,15 @@ LOCKS = {
     "build/freeze.lock": ["--only-group", "freeze"],
     "build/tools.lock": ["--only-group", "tools"],
     "build/emulator.lock": ["--only-group", "emulator", "--no-deps"],
+    "build/clients.lock": ["--only-group", "clients"],
 }
 
 
 def main(arguments: list[str]) -> int:
     tool = ROOT / ".cache" / "uv"
     if not (tool / "bin" / "uv").exists():
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", tool, f"uv=={UV}"], check=True)
+        python = os.path.realpath(sys.executable)  # the environment of this project has no pip
+        subprocess.run([python, "-m", "pip", "install", "-q", "--target", tool, f"uv=={UV}"], check=True)
     for name, groups in LOCKS.items():
         source = [] if "--only-group" in groups else ["pyproject.toml"]
         selected = ["--group", *groups[1:]] if not source else groups

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.lowlevel
@@ -13,8 +13,11 @@ from fliptop import report
 from fliptop.intake.client import IntakeClient
 from fliptop.lifecycle.deadline import flush_budget
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.outbox import Outbox
+from fliptop.outbox.outbox import Budget, Outbox
 from fliptop.outbox.payload import Payload
+
+if TYPE_CHECKING:
+    from fliptop.outbox.copies import Copies
 
 
 class Pipeline(Protocol):
@@ -33,6 +36,7 @@ class TelemetryFlusher:
     """Moves telemetry from the pipelines through the outbox to the intake. `client` is None without an API key.
 
     `collect` fetches what has arrived and is not in a pipeline yet; it is told whether this is the last time.
+    `copies` are for the additional endpoints, if there are any.
     """
 
     def __init__(
@@ -41,11 +45,13 @@ class TelemetryFlusher:
         outbox: Outbox,
         client: IntakeClient | None,
         collect: Callable[[bool], Awaitable[None]],
+        copies: Sequence[Copies] = (),
     ) -> None:
         self._pipelines = pipelines
         self._outbox = outbox
         self._client = client
         self._collect = collect
+        self._copies = copies
 
     async def flush(self, left_s: float) -> None:
         """See `lifecycle.loop.Flusher`. Costs next to nothing while the intake is known to be dead."""
@@ -59,6 +65,8 @@ class TelemetryFlusher:
             reason = "shutdown" if self._client else "no_api_key"
             self._give_up(reason)
             self._outbox.drop_all(reason)
+            for copies in self._copies:
+                copies.drop_all(reason)
 
     async def _send(self, left_s: float, *, last: bool = False) -> None:
         """Seal, then send, both within `left_s`."""
@@ -75,13 +83,25 @@ class TelemetryFlusher:
         if self._client is None:
             self._give_up("no_api_key")
         else:
-            await self._outbox.flush(self._client.send, budget, last=last)
+            await self._send_all(self._client, budget, last)
+
+    async def _send_all(self, client: IntakeClient, budget: Budget, last: bool) -> None:
+        """Each endpoint beside the others."""
+        async with anyio.create_task_group() as endpoints:
+            for copies in self._copies:
+                endpoints.start_soon(copies.flush, budget, last)
+            await self._outbox.flush(client.send, budget, last=last)
 
     async def _seal(self, *, last: bool) -> None:
         for pipeline in self._pipelines:
             for payload in pipeline.seal(last=last):
-                self._outbox.put(payload)
+                self._put(payload)
                 await anyio.lowlevel.checkpoint()  # a batch takes milliseconds to compress, more on a small share
+
+    def _put(self, payload: Payload) -> None:
+        self._outbox.put(payload)
+        for copies in self._copies:
+            copies.take(payload)
 
     def _give_up(self, reason: str) -> None:
         for pipeline in self._pipelines:

@@ -63,7 +63,15 @@ async def test_datadogs_own_client(tmp_path: Path) -> None:
     assert counted(life, "real.took.count") == 2
     assert {"client:datadog", "kind:book"} <= set(series["real.orders", "count"].tags)
     assert balanced(life) == {}
-    assert life.ledger()["dogstatsd"]["dropped"] == {"not_supported": 4}, "events and service checks"
+    first, second = life.intake.received.events
+    assert (first.title, first.text, first.alert_type) == ("shipped", "to\nwhom it may concern", "info")
+    assert {"client:datadog", "kind:book", "functionname:lab-function"} <= set(first.tags)
+    assert second.time is not None
+    checks = life.intake.received.service_checks
+    assert [(check.check, check.status, check.message) for check in checks] == [("real.check", "ok", "fine")] * 2
+    ledger = life.ledger()
+    assert ledger["events"] == ledger["service_checks"] == {"accepted": 2, "delivered": 2, "pending": 0, "dropped": {}}
+    assert "dogstatsd" not in ledger
 
 
 async def test_a_flood_is_delivered_or_counted(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import orjson
 import pytest
 
+from fliptop_lab.intake.body import decompress
 from tests.lifetimes import Life, Plan, live
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -63,6 +65,18 @@ async def test_what_the_intake_has_accepted_is_not_sent_again(fault: str, tmp_pa
     assert missing(life) == Counter()
     assert balanced(life) == {}
     assert life.intake.duplicates == 0
+
+
+async def test_what_is_too_large_for_the_intake_arrives_in_halves(tmp_path: Path) -> None:
+    life = await live(Plan(function="python", faults=["413,path=/api/v2/logs,times=1"]), tmp_path)
+    assert missing(life) == Counter()
+    assert balanced(life) == {}
+    assert life.intake.duplicates == 0
+    refused, first, second, *_ = (request for request in life.intake.requests if request.path == "/api/v2/logs")
+    assert (refused.status, first.status, second.status) == (413, 202, 202)
+    assert abs(first.items - second.items) <= 1
+    entries = orjson.loads(decompress(refused.body, refused.encoding, 8 << 20))
+    assert [entry.raw for entry in life.intake.received.logs][: len(entries)] == entries
 
 
 @pytest.mark.parametrize(("fault", "reason"), [("413", "http_413"), ("403", "http_403"), ("400", "http_400")])

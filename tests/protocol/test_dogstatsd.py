@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fliptop.metrics.dogstatsd import CACHED, DogStatsD, Event, Item, Refusal, ServiceCheck
+from fliptop.metrics.dogstatsd import CACHED, FAILED, DogStatsD, Event, Item, Refusal, ServiceCheck
 from fliptop.metrics.samples import Context, Metric, Sample
 
 
@@ -71,6 +71,12 @@ def test_fields_that_say_where_a_sample_came_from_change_nothing(field: bytes) -
     plain = parse(b"a.b:1|c|@0.5|#x:y")
     assert parse(b"a.b:1|c|" + field + b"|@0.5|#x:y") == plain
     assert parse(b"a.b:1|c|@0.5|#x:y|" + field) == plain
+
+
+def test_a_clients_library_says_that_the_invocation_has_failed() -> None:
+    line = b"aws.lambda.enhanced.errors:1|d|#cold_start:true"
+    assert parse(line + b"\n" + line) == [FAILED, FAILED]
+    assert parse(b"aws.lambda.enhanced.errors_of_mine:1|d") != [FAILED]
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,16 @@ class Reader:
 class Life:
     """An environment, told by hand."""
 
-    def __init__(self, clock: MovedClock, reader: Reader | None = None, books: Books | None = None) -> None:
+    def __init__(
+        self, clock: MovedClock, reader: Reader | None = None, books: Books | None = None, *, managed: bool = False
+    ) -> None:
         self.clock, self.samples, self.reader = clock, list[Sample](), reader
         self.books = books or Books()
         self.cpu = 0.0
         sampler = UsageSampler(reader, 1.0, lambda: self.cpu, clock.wall) if reader else None
-        self.enhanced = EnhancedMetrics(self.samples.append, Machine("x86_64", reader, sampler), clock, self.books)
+        self.enhanced = EnhancedMetrics(
+            self.samples.append, Machine("x86_64", reader, sampler, managed), clock, self.books
+        )
 
     def record(self, kind: str, request_id: str | None = None, **record: Any) -> None:
         content = {**record, **({"requestId": request_id} if request_id else {})}
@@ -117,6 +121,52 @@ def test_a_life_of_two_invocations(life: Life) -> None:
 )
 def test_the_estimated_cost(machine: str, dollars: float) -> None:
     assert estimated_cost(3000, 1024, machine) == dollars
+
+
+def test_many_requests_at_once_that_only_their_records_tell_of(clock: MovedClock) -> None:
+    life = Life(clock, managed=True)
+    life.init()
+    for request_id in ("r1", "r2"):
+        life.record("platform.start", request_id)
+    for request_id, status in (("r2", "success"), ("r1", "error")):
+        life.record("platform.report", request_id, status=status, metrics={"durationMs": 120.5})
+    life.enhanced.shut_down()
+    assert life.told("invocations") == [(1, COLD), (1, WARM)]
+    assert life.told("runtime_duration") == [(120.5, WARM), (120.5, COLD)]
+    assert life.told("duration") == [(0.1205, WARM), (0.1205, COLD)]
+    assert life.told("errors") == [(1, COLD)]
+    assert not {"billed_duration", "memorysize", "estimated_cost", "post_runtime_duration"} & life.names()
+
+
+@pytest.mark.parametrize("status", ["success", "error", "timeout"])
+@pytest.mark.parametrize("order", ["library first", "library last", "library twice"])
+def test_a_failure_that_the_clients_library_tells_of_too_counts_once(life: Life, status: str, order: str) -> None:
+    life.enhanced.invoked("r1")
+    if order != "library last":
+        life.enhanced.library_failed()
+    life.record("platform.runtimeDone", "r1", status=status, metrics={"durationMs": 1.0})
+    if order != "library first":
+        life.enhanced.library_failed()
+    life.report("r1", status)
+    life.invoke("r2")
+    assert life.told("errors") == [(1, COLD)]
+
+
+def test_a_failure_of_one_among_many_is_believed_from_its_record_alone(clock: MovedClock) -> None:
+    life = Life(clock, managed=True)
+    life.record("platform.start", "r1")
+    life.enhanced.library_failed()
+    life.record("platform.report", "r1", status="success", metrics={"durationMs": 1.0})
+    life.enhanced.library_failed()
+    assert life.told("errors") == []
+
+
+def test_a_failure_that_is_told_before_the_first_invocation_belongs_to_it(life: Life) -> None:
+    life.enhanced.library_failed()
+    assert life.samples == []
+    for request_id in ("r1", "r2"):
+        life.invoke(request_id)
+    assert life.told("errors") == [(1, COLD)]
 
 
 # --- cold starts ---

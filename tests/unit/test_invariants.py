@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, cast
 
 import anyio
 import pytest
+from backports.zstd import decompress
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fliptop import report
+from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import TelemetryFlusher
 from fliptop.identity import Identity
 from fliptop.intake.client import IntakeClient
 from fliptop.logs.pipeline import LogOptions, LogPipeline
+from fliptop.metrics.dogstatsd import Event, Failure, ServiceCheck
 from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
 from fliptop.outbox import outbox as outbox_module
 from fliptop.outbox.books import Books
+from fliptop.outbox.copies import Copies, Place
 from fliptop.outbox.ledger import DIED, Ledger
 from fliptop.outbox.outbox import Outbox
 from fliptop.outbox.payload import Payload
@@ -29,9 +35,12 @@ from fliptop.platform.telemetry import Record
 from tests.conftest import MovedClock
 
 CEILING = 1500
-SIGNALS = ("logs", "metrics")
+ORIGINALS = ("logs", "metrics", "events", "service_checks")
+SIGNALS = (*ORIGINALS, *(f"{signal}_copies" for signal in ORIGINALS))
+LOGS, METRICS = frozenset({"logs"}), frozenset({"metrics", "events"})
 ANSWERS = {"400": 400, "401": 401, "403": 403, "413": 413, "408": 408, "429": 429, "500": 500, "503": 503}
-OUTCOMES = st.sampled_from(["ok", "send lost", "answer lost", "no answer", *ANSWERS])
+# Some things have to happen more than once in a row to lead anywhere.
+OUTCOMES = st.sampled_from(["ok", "ok", "send lost", "answer lost", "no answer", "413", "413", *ANSWERS])
 
 
 class Intake:
@@ -42,12 +51,15 @@ class Intake:
         self.bodies: dict[tuple[str, int], bytes] = {}
         self.answered: set[tuple[str, int]] = set()
         self.taken: Counter[str] = Counter()
+        self.entries: set[tuple[str, str]] = set()
         self.time_is_up = anyio.Event()
 
     async def send(self, payload: Payload) -> Answer:
         name = (payload.signal, payload.number)
         assert self.bodies.setdefault(name, payload.body) == payload.body, "promise 4: the same bytes on retry"
         assert name not in self.answered, "promise 4: what was accepted is not sent again"
+        entries = {(payload.signal, text) for text in texts(payload)}
+        assert not entries & self.entries, "nor is it in another payload, halves or not"
         outcome = self.outcomes.pop(0) if self.outcomes else "ok"
         if outcome in {"ok", "answer lost"}:
             self.taken[payload.signal] += payload.items
@@ -56,10 +68,18 @@ class Intake:
             await anyio.sleep_forever()
         if outcome == "ok":
             self.answered.add(name)
+            self.entries |= entries
             return Answer(202)
         if outcome in ANSWERS:
             return Answer(ANSWERS[outcome], retry_after_s=7.0 if outcome == "429" else None)
         return Answer(None, "ConnectError")
+
+
+def texts(payload: Payload) -> list[str]:
+    """The logs in a payload, each of which is unique."""
+    if not payload.signal.startswith("logs"):
+        return []
+    return [entry["message"]["message"] for entry in json.loads(decompress(payload.body))]
 
 
 class Extension(RuleBasedStateMachine):
@@ -73,6 +93,7 @@ class Extension(RuleBasedStateMachine):
         patch.setattr(outbox_module, "sleep_awake", lambda _seconds: self.intake.time_is_up.wait())
         patch.setattr(report, "line", lambda _text: None)
         self.over = False
+        self.numbers = itertools.count()
         self.lived: Counter[str] = Counter()
         self.begin()
 
@@ -85,10 +106,19 @@ class Extension(RuleBasedStateMachine):
         self.intake = Intake()
         self.ledger = Ledger(self.books)
         self.logs = LogPipeline(LogOptions(True, "", "http://logs/x", 1), identity, self.ledger, self.clock)
-        self.metrics = MetricPipeline(MetricOptions("http://metrics", 1), identity, self.ledger, self.clock)
+        self.events = EventPipeline("http://metrics", identity, self.ledger, self.clock)
+        options = MetricOptions("http://metrics", 1)
+        self.metrics = MetricPipeline(options, identity, self.ledger, self.clock, self.take_other)
+        self.pipelines = (self.logs, self.metrics, self.events)
         self.outbox = Outbox(self.ledger, self.clock, CEILING)
         client = cast("IntakeClient", self.intake)
-        self.flusher = TelemetryFlusher([self.logs, self.metrics], self.outbox, client, collect_nothing)
+        places = Place(LOGS, "http://logs", "http://other"), Place(METRICS, "http://metrics", "http://third")
+        self.copies = [Copies(place, self.ledger, self.clock, self.intake.send) for place in places]
+        self.flusher = TelemetryFlusher(self.pipelines, self.outbox, client, collect_nothing, self.copies)
+
+    def take_other(self, item: Event | ServiceCheck | Failure) -> None:
+        if not isinstance(item, Failure):
+            self.events.take(item)
 
     def run(self, coroutine: Awaitable[Any]) -> None:
         async def alone() -> None:
@@ -101,15 +131,20 @@ class Extension(RuleBasedStateMachine):
     @rule(texts=st.lists(st.text(max_size=300), max_size=5), request=st.sampled_from(["r1", None]))
     def accept_logs(self, texts: list[str], request: str | None) -> None:
         for text in texts:
-            self.logs.take(Record("function", 1, {"requestId": request, "message": text} if request else text))
+            unique = f"{next(self.numbers)} {text}"
+            self.logs.take(Record("function", 1, {"requestId": request, "message": unique} if request else unique))
 
     @precondition(lambda self: not self.over)
-    @rule(datagrams=st.lists(st.sampled_from([b"a:1|c", b"b:2:3|d", b"c:1|g\nd:x|s", b"broken", b"e:1|h|@0.5"])))
+    @rule(
+        datagrams=st.lists(
+            st.sampled_from([b"a:1|c", b"b:2:3|d", b"c:1|g\nd:x|s", b"broken", b"e:1|h|@0.5", b"_e{1,1}:a|b\n_sc|c|1"])
+        )
+    )
     def accept_metrics(self, datagrams: list[bytes]) -> None:
         self.metrics.take(datagrams)
 
     @precondition(lambda self: not self.over)
-    @rule(outcomes=st.lists(OUTCOMES, max_size=6), left_s=st.sampled_from([0.0, 0.05, 30.0]))
+    @rule(outcomes=st.lists(OUTCOMES, max_size=12), left_s=st.sampled_from([30.0, 30.0, 0.05, 0.0]))
     def flush(self, outcomes: list[str], left_s: float) -> None:
         self.intake.outcomes = outcomes
         self.run(self.flusher.flush(left_s))
@@ -117,9 +152,11 @@ class Extension(RuleBasedStateMachine):
     @precondition(lambda self: not self.over)
     @rule()
     def seal(self) -> None:
-        for pipeline in (self.logs, self.metrics):
+        for pipeline in self.pipelines:
             for payload in pipeline.seal():
                 self.outbox.put(payload)
+                for copies in self.copies:
+                    copies.take(payload)
 
     @rule(seconds=st.sampled_from([0.1, 2.0, 90.0, 40_000.0, -5.0]))
     def freeze(self, seconds: float) -> None:
@@ -141,7 +178,7 @@ class Extension(RuleBasedStateMachine):
         self.intake.outcomes = outcomes
         self.run(self.flusher.finish(2.0))
         self.over = True
-        assert [self.ledger.pending(signal) for signal in SIGNALS] == [0, 0]
+        assert [self.ledger.pending(signal) for signal in SIGNALS] == [0] * len(SIGNALS)
 
     @invariant()
     def nothing_is_lost_silently(self) -> None:
@@ -149,7 +186,8 @@ class Extension(RuleBasedStateMachine):
             settled = self.ledger.delivered(signal) + self.ledger.dropped(signal)
             assert self.ledger.accepted(signal) == settled + self.ledger.pending(signal)
             assert self.ledger.delivered(signal) <= (self.lived + self.intake.taken)[signal]
-        waiting = self.logs.waiting + self.metrics.waiting + self.outbox.items
+        waiting = sum(pipeline.waiting for pipeline in self.pipelines) + self.outbox.items
+        waiting += sum(copies.items for copies in self.copies)
         assert sum(map(self.ledger.pending, SIGNALS)) == waiting
 
     @invariant()
@@ -162,4 +200,4 @@ async def collect_nothing(_last: bool) -> None:
 
 
 TestInvariants = Extension.TestCase
-TestInvariants.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestInvariants.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)

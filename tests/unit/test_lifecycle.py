@@ -274,6 +274,28 @@ async def test_during_a_long_invocation_telemetry_is_sent_meanwhile(
     assert len(flushes.budgets) == 3
 
 
+@pytest.mark.parametrize("interval_s", [0, 0.005])
+async def test_where_no_invocation_is_told_telemetry_is_sent_from_time_to_time(
+    clock: MovedClock, milestones: Milestones, monkeypatch: pytest.MonkeyPatch, interval_s: float
+) -> None:
+    monkeypatch.setattr(flushing, "SHORTEST_RACE_S", 0.01)
+    flushes, over = Flushes(), anyio.Event()
+
+    async def before(_asked: int) -> None:
+        await over.wait()
+
+    async with anyio.create_task_group() as tasks:
+        script = Script(shutdown(clock), before=before)
+        tasks.start_soon(chosen(clock, milestones, Strategy("continuously", interval_s)).run, script, flushes)
+        for number in (1, 2, 3):
+            clock.advance(1)
+            with anyio.fail_after(5):
+                while len(flushes.budgets) < number:  # noqa: ASYNC110 -- its clock is moved by hand
+                    await anyio.sleep(0.001)
+        over.set()
+    assert len(flushes.finished) == 1
+
+
 async def test_the_end_of_a_run_waits_for_the_flush_that_is_under_way(
     clock: MovedClock, milestones: Milestones, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from typing import Any
@@ -12,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fliptop.identity import Identity
-from fliptop.logs.buffer import MAX_BATCH_BYTES, LogBuffer
 from fliptop.logs.entry import CUT_MARK, MAX_TEXT_BYTES, shorten
-from fliptop.logs.pipeline import MAX_ORPHANS, LogOptions, LogPipeline
+from fliptop.logs.pipeline import LIMITS, MAX_ORPHANS, LogOptions, LogPipeline
 from fliptop.logs.rules import apply, compile_rule
+from fliptop.outbox.buffer import EntryBuffer, Limits
 from fliptop.outbox.ledger import Ledger
+from fliptop.outbox.payload import JSON_ARRAY, Sealer
 from fliptop.platform.telemetry import Record
 from tests.conftest import MovedClock
 
@@ -216,21 +218,27 @@ def test_payloads_are_numbered_and_say_how_they_are_encoded(pipe: Pipe) -> None:
 # What the intake accepts: at most 1,000 entries and 5 MB in a payload.
 
 
+def buffer_of(ledger: Ledger, limits: Limits = LIMITS) -> EntryBuffer:
+    sealer = Sealer("logs", URL, JSON_ARRAY, None, itertools.count(1))
+    return EntryBuffer("logs", ledger, sealer, limits)
+
+
 def test_batches_stay_within_what_the_intake_accepts(ledger: Ledger) -> None:
-    buffer = LogBuffer(ledger)
+    buffer = buffer_of(ledger)
     ledger.accept("logs", 2503)
     for size in [100] * 2500 + [3_000_000] * 3:
         buffer.add(b'"' + b"x" * size + b'"')
     batches = []
     while (batch := buffer.take()) is not None:
         batches.append(batch)
-    assert [items for _, items in batches] == [1000, 1000, 501, 1, 1]
-    assert all(len(body) <= MAX_BATCH_BYTES and len(json.loads(body)) == items for body, items in batches)
+    assert [payload.items for payload in batches] == [1000, 1000, 501, 1, 1]
+    assert all(len(payload.body) <= LIMITS.size for payload in batches)
+    assert all(len(json.loads(payload.body)) == payload.items for payload in batches)
     assert (len(buffer), buffer.size) == (0, 0)
 
 
 def test_a_full_buffer_drops_the_newest_and_counts_them(ledger: Ledger) -> None:
-    buffer = LogBuffer(ledger, ceiling=25)
+    buffer = buffer_of(ledger, LIMITS._replace(ceiling=25))
     ledger.accept("logs", 4)
     for _ in range(4):
         buffer.add(b"0123456789")
@@ -239,11 +247,13 @@ def test_a_full_buffer_drops_the_newest_and_counts_them(ledger: Ledger) -> None:
 
 
 def test_an_entry_that_fits_into_no_payload_does_not_block_the_others(ledger: Ledger) -> None:
-    buffer = LogBuffer(ledger)
+    buffer = buffer_of(ledger)
     ledger.accept("logs", 3)
-    for size in (10, MAX_BATCH_BYTES, 10):
+    for size in (10, LIMITS.size, 10):
         buffer.add(b"x" * size)
-    assert buffer.take() == (b"[xxxxxxxxxx,xxxxxxxxxx]", 2)
+    payload = buffer.take()
+    assert payload is not None
+    assert (payload.body, payload.items) == (b"[xxxxxxxxxx,xxxxxxxxxx]", 2)
     assert ledger.summary()["logs"]["dropped"] == {"too_large": 1}
 
 
@@ -262,6 +272,15 @@ def test_long_texts_are_cut_on_a_character_and_marked(text: str, padding: int) -
         assert long.startswith(cut.removesuffix(CUT_MARK))
     else:
         assert cut == long
+
+
+def test_where_many_requests_run_at_once_a_line_belongs_to_none_that_it_does_not_name(
+    ledger: Ledger, clock: MovedClock
+) -> None:
+    pipe = Pipe(ledger, clock, concurrent=True)
+    sent = pipe.entries(function("init"), start("r1"), start("r2"), function("whose?"), function('{"requestId":"r1"}'))
+    assert [request_id for _, request_id in ids(sent)] == [None, "r1", "r2", None, "r1"]
+    assert pipe.pipeline.waiting == 0
 
 
 def test_a_lone_surrogate_is_replaced_not_fatal(pipe: Pipe) -> None:

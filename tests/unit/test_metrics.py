@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from itertools import islice
 from typing import Any
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from fliptop.identity import Identity
 from fliptop.metrics import payloads
 from fliptop.metrics.aggregator import Aggregated
+from fliptop.metrics.dogstatsd import FAILED, Event, Failure, ServiceCheck
 from fliptop.metrics.encode import Encoder
 from fliptop.metrics.payloads import Limits, PointQueue
-from fliptop.metrics.pipeline import MetricOptions, MetricPipeline
+from fliptop.metrics.pipeline import PROTOBUF, MetricOptions, MetricPipeline
 from fliptop.metrics.points import Count, HistogramOptions
 from fliptop.metrics.samples import Context, distribution
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.payload import Payload
+from fliptop.outbox.payload import Payload, Sealer
 from tests.conftest import MovedClock
 from tests.protocol import protobuf_reader
 
@@ -35,7 +37,8 @@ class Pipe:
     def __init__(self, ledger: Ledger, clock: MovedClock, **options: Any) -> None:
         identity = Identity(ENVIRON, "111122223333", {"env": "prod"})
         self.tags = sorted(identity.tags.split(","))
-        self.pipeline = MetricPipeline(MetricOptions(URL, 3, **options), identity, ledger, clock)
+        self.others: list[Event | ServiceCheck | Failure] = []
+        self.pipeline = MetricPipeline(MetricOptions(URL, 3, **options), identity, ledger, clock, self.others.append)
 
     def take(self, *lines: str) -> None:
         self.pipeline.take([line.encode() for line in lines])
@@ -117,7 +120,7 @@ def test_the_vector_of_the_reference() -> None:
     ("name", "origin"),
     [
         ("a.b", (1, 38, 472)),
-        ("aws.lambda.enhanced.errors", (1, 38, 473)),
+        ("aws.lambda.enhanced.timeouts", (1, 38, 473)),
         ("jvm.heap", (1, 38, 474)),
         ("runtime.node.mem", (1, 38, 474)),
         ("datadog.agent.x", None),
@@ -153,7 +156,7 @@ def test_tags_of_the_function_are_not_repeated_and_resources_taken_out(pipe: Pip
 
 def test_broken_text_from_the_environment_can_be_sent(ledger: Ledger, clock: MovedClock) -> None:
     identity = Identity(ENVIRON, None, {"env": "caf\udce9"})
-    pipeline = MetricPipeline(MetricOptions(URL, 3), identity, ledger, clock)
+    pipeline = MetricPipeline(MetricOptions(URL, 3), identity, ledger, clock, lambda _item: None)
     pipeline.take([b"a:1|c"])
     (payload,) = pipeline.seal()
     assert "env:caf?" in protobuf_reader.series(body(payload))[0]["tags"]
@@ -167,8 +170,18 @@ def test_items_are_values_all_the_way(pipe: Pipe, ledger: Ledger) -> None:
     assert (series.signal, sketches.signal) == ("metrics", "metrics")
     assert series.number != sketches.number
     assert ledger.summary()["dogstatsd"] == {
-        "accepted": 3, "delivered": 0, "pending": 0, "dropped": {"malformed": 1, "not_supported": 2},
+        "accepted": 1, "delivered": 0, "pending": 0, "dropped": {"malformed": 1},
     }  # fmt: skip
+    assert [type(item) for item in pipe.others] == [Event, ServiceCheck]
+
+
+def test_failures_that_a_library_tells_of_become_no_metric_here(pipe: Pipe, ledger: Ledger) -> None:
+    pipe.take("aws.lambda.enhanced.errors:1|d|#a:b")
+    assert pipe.others == [FAILED]
+    assert ledger.summary() == {
+        "dogstatsd": {"accepted": 1, "delivered": 0, "pending": 0, "dropped": {"counted_here": 1}},
+        "metrics": {"accepted": 0, "delivered": 0, "pending": 0, "dropped": {}},
+    }
 
 
 def test_what_is_over_the_ceiling_is_counted(pipe: Pipe, ledger: Ledger) -> None:
@@ -208,9 +221,10 @@ def queue(ledger: Ledger, limits: Limits, items: list[Aggregated]) -> list[tuple
     for item in items:
         waiting.put(item)
     encoder = Encoder([], frozenset(), HistogramOptions())
-    taken = list(iter(lambda: waiting.take(encoder, 3), None))
+    sealer = Sealer(payloads.SIGNAL, URL, PROTOBUF, 3, itertools.count(1))
+    taken = list(iter(lambda: waiting.take(encoder, sealer), None))
     assert waiting.samples == 0
-    return [one for one in taken if one is not None]
+    return [(payload.body, payload.items) for payload in taken if payload is not None]
 
 
 def test_payloads_respect_the_size_before_compression(ledger: Ledger) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 
 import anyio
 import pytest
+from backports.zstd import decompress
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fliptop.outbox.breaker import LONGEST_PAUSE_S, Breaker
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.outbox import Outbox
-from fliptop.outbox.payload import Payload
+from fliptop.outbox.outbox import MOST_SPLITS, Outbox
+from fliptop.outbox.payload import JSON_ARRAY, Form, Payload, Sealer
 from fliptop.outbox.verdict import Answer, fate
 from tests.conftest import MovedClock
 
@@ -167,6 +172,125 @@ async def test_a_refused_payload_costs_no_other(outbox: Outbox, ledger: Ledger, 
     await outbox.flush(Intake(413, 202).send, plenty)
     assert ledger.summary()["logs"] == {"accepted": 6, "delivered": 3, "pending": 0, "dropped": {"http_413": 3}}
     assert "HTTP 413" in said[0]
+
+
+class SmallIntake:
+    """Takes bodies of up to `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.sent: list[Payload] = []
+        self.taken: list[int] = []
+
+    async def send(self, payload: Payload) -> Answer:
+        self.sent.append(payload)
+        if len(payload.body) > self.most:
+            return Answer(413)
+        self.taken += json.loads(payload.body)
+        return Answer(202)
+
+
+def put_large(outbox: Outbox, ledger: Ledger, *sizes: int) -> None:
+    """Payloads of so many entries, which are numbers that go on from one payload to the next."""
+    sealer, numbers = Sealer("logs", "https://intake/logs", JSON_ARRAY, None, itertools.count(1)), itertools.count(10)
+    for size in sizes:
+        ledger.accept("logs", size)
+        outbox.put(sealer.seal([b"%d" % next(numbers) for _ in range(size)], [1] * size))
+
+
+async def test_what_is_too_large_is_sent_in_halves_in_its_place(outbox: Outbox, ledger: Ledger) -> None:
+    put_large(outbox, ledger, 8, 2)
+    intake = SmallIntake(8)
+    await outbox.flush(intake.send, plenty)
+    assert [len(json.loads(payload.body)) for payload in intake.sent] == [8, 4, 2, 2, 4, 2, 2, 2]
+    assert intake.taken == list(range(10, 20))
+    assert len({payload.number for payload in intake.sent}) == len(intake.sent)
+    assert ledger.summary()["logs"] == {"accepted": 10, "delivered": 10, "pending": 0, "dropped": {}}
+
+
+async def test_a_single_piece_that_is_too_large_is_dropped_alone(
+    outbox: Outbox, ledger: Ledger, said: list[str]
+) -> None:
+    sealer = Sealer("logs", "https://intake/logs", JSON_ARRAY, None, itertools.count(1))
+    ledger.accept("logs", 9)
+    outbox.put(sealer.seal([b"11", b"1" * 20, b"12"], [2, 3, 4]))
+    intake = SmallIntake(10)
+    await outbox.flush(intake.send, plenty)
+    assert intake.taken == [11, 12]
+    assert ledger.summary()["logs"] == {"accepted": 9, "delivered": 6, "pending": 0, "dropped": {"http_413": 3}}
+    assert len(said) == 1
+
+
+async def test_a_half_is_kept_like_any_other_payload(outbox: Outbox, ledger: Ledger, clock: MovedClock) -> None:
+    put_large(outbox, ledger, 2)
+    intake = Intake(413, 202, 500, 202)
+    await outbox.flush(intake.send, plenty)
+    assert (ledger.delivered("logs"), ledger.pending("logs")) == (1, 1)
+    clock.advance(60)
+    await outbox.flush(intake.send, plenty)
+    _, _, failed, again = intake.sent
+    assert again is failed
+    assert ledger.delivered("logs") == 2
+
+
+async def test_who_refuses_everything_as_too_large_does_not_take_all_the_time(
+    ledger: Ledger, clock: MovedClock
+) -> None:
+    outbox = Outbox(ledger, clock)
+    put_large(outbox, ledger, 64, 3)
+    intake = SmallIntake(0)
+    await outbox.flush(intake.send, plenty)
+    assert len(intake.sent) <= 2 * MOST_SPLITS + 2
+    assert 20 in json.loads(intake.sent[0].body)
+    assert 74 in json.loads(intake.sent[-1].body), "the other payload had its turn"
+    for _ in range(10):
+        await outbox.flush(intake.send, plenty)
+    assert ledger.summary()["logs"]["dropped"] == {"http_413": 67}
+
+
+async def test_halves_that_are_more_than_fits_push_out_the_oldest(
+    outbox: Outbox, ledger: Ledger, said: list[str]
+) -> None:
+    sealer = Sealer("logs", "https://intake/logs", JSON_ARRAY, None, itertools.count(1))
+    ledger.accept("logs", 2)
+    outbox.put(sealer.seal([b"1" * 48, b"2" * 49], [1, 1]))
+    assert outbox.size == 100
+    await outbox.flush(Intake(413, 202).send, plenty)
+    assert ledger.summary()["logs"] == {"accepted": 2, "delivered": 1, "pending": 0, "dropped": {"outbox_full": 1}}
+
+
+async def test_what_was_given_up_while_it_was_refused_stays_given_up(outbox: Outbox, ledger: Ledger) -> None:
+    put_large(outbox, ledger, 2)
+
+    async def send(_: Payload) -> Answer:
+        outbox.drop_all("shutdown")
+        return Answer(413)
+
+    await outbox.flush(send, plenty)
+    assert (outbox.items, ledger.summary()["logs"]["dropped"]) == (0, {"shutdown": 2})
+
+
+def singles(payload: Payload) -> list[Payload]:
+    """What `payload` comes to when no part of it is ever taken."""
+    halves = payload.halves()
+    return [single for half in halves for single in singles(half)] if halves else [payload]
+
+
+@given(
+    pieces=st.lists(st.tuples(st.binary(max_size=40), st.integers(0, 9)), min_size=1, max_size=30),
+    form=st.sampled_from([JSON_ARRAY, Form(()), Form((), b"<<", b"", b">")]),
+    level=st.sampled_from([None, 1, 3]),
+)
+def test_halves_hold_the_same_pieces_in_order(pieces: list[tuple[bytes, int]], form: Form, level: int | None) -> None:
+    sealer = Sealer("logs", "https://one/logs", form, level, itertools.count(1))
+    whole = sealer.seal([piece for piece, _ in pieces], [items for _, items in pieces])
+    found = singles(whole._replace(url="https://other/logs", signal="copies"))
+    assert [payload.items for payload in found] == [items for _, items in pieces]
+    bodies = [payload.body if level is None else decompress(payload.body) for payload in found]
+    assert bodies == [form.opening + piece + form.closing for piece, _ in pieces]
+    assert {(payload.url, payload.signal) for payload in found} == {("https://other/logs", "copies")}
+    assert {payload.headers for payload in found} == {whole.headers}
+    assert len({payload.number for payload in found}) == len(found)
 
 
 async def test_a_refused_key_costs_other_hosts_nothing(outbox: Outbox, ledger: Ledger, said: list[str]) -> None:

@@ -95,8 +95,14 @@ def test_values_are_strings_until_their_field_says_otherwise(key: str) -> None:
 
 
 def test_secrets_are_masked_wherever_they_are_printed() -> None:
-    environ = {"DD_API_KEY": "0123456789abcdef", "LAMBDA_TASK_ROOT": "/nowhere"}
+    environ = {
+        "DD_API_KEY": "0123456789abcdef",
+        "DD_ADDITIONAL_ENDPOINTS": '{"https://other": ["0123456789abcdef"]}',
+        "DD_LOGS_CONFIG_ADDITIONAL_ENDPOINTS": '[{"api_key": "0123456789abcdef"}]',
+        "LAMBDA_TASK_ROOT": "/nowhere",
+    }
     settings, _ = load(environ)
+    assert (len(settings.additional_endpoints), len(settings.logs_config_additional_endpoints)) == (1, 1)
     assert "0123456789abcdef" not in f"{effective(settings)} {settings!r}"
     _, complaints = load({"DD_API_KEY": "secret\x07key", "LAMBDA_TASK_ROOT": "/nowhere"})
     assert "DD_API_KEY=(hidden)" in complaints[0]

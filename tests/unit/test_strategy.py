@@ -16,6 +16,7 @@ from fliptop.lifecycle.strategy import (
     History,
     Strategy,
     decide,
+    on_managed_instances,
     parse,
 )
 from fliptop.settings.load import load
@@ -150,6 +151,12 @@ def test_a_clock_that_jumps_does_not_stop_flushes_for_ever(jumps: list[float], s
     control.flushing()
     clock.advance(-86_400)
     assert control.begin() != "skip"
+
+
+@pytest.mark.parametrize("chosen", [Strategy(), Strategy("end"), Strategy("end", 5.0), Strategy("periodically", 5.0)])
+def test_where_extensions_are_told_of_no_invocation_only_time_counts(chosen: Strategy) -> None:
+    assert on_managed_instances(chosen) == Strategy("continuously", 30)
+    assert on_managed_instances(Strategy("continuously", 7)) == Strategy("continuously", 7)
 
 
 def test_when_a_long_invocation_is_raced() -> None:

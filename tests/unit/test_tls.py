@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from fliptop.intake import tls
-from fliptop.intake.connect import Connector
+from fliptop.intake.connect import Connector, proxies
 from fliptop.intake.tls import ALL_ROOTS, AWS_ROOTS, DATADOG_ROOTS, TlsOptions, Trust, pem
 
 pytestmark = pytest.mark.anyio
@@ -197,10 +197,10 @@ async def test_proxies_of_the_environment_are_obeyed_and_get_all_roots(
 
     async with await asyncio.start_server(proxy, "127.0.0.1", 0) as listening:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-        connector = Connector(5, TlsOptions())
+        connector = Connector(5, TlsOptions(), proxies(os.environ))
         with pytest.raises(httpx.ProxyError, match="403"):
-            await send(connector, "https://localhost/")
-    assert seen[0].startswith(b"CONNECT localhost:443 ")
+            await send(connector, "https://intake.example/")
+    assert seen[0].startswith(b"CONNECT intake.example:443 ")
     assert made(connector._trust) == [ALL_ROOTS]
 
 

@@ -14,7 +14,7 @@ from fliptop import report
 from fliptop.aws.secrets import NoKey, Source
 from fliptop.aws.sigv4 import Call, Credentials, signed_headers
 from fliptop.clock import Clock
-from fliptop.intake.connect import Connector
+from fliptop.intake.connect import Connector, proxies
 from fliptop.intake.lean import httpx
 from fliptop.intake.tls import TlsOptions
 from fliptop.settings.values import api_key as clean
@@ -31,7 +31,7 @@ class KeptKey:
         self._sources = sources
         self._environ = environ
         self._clock = clock
-        self._connector = Connector(TIMEOUT_S, TlsOptions())
+        self._connector = Connector(TIMEOUT_S, TlsOptions(), proxies(environ))
         self._found: str | None = None
         self._ask_again_at = 0.0
 

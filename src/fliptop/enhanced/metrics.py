@@ -39,12 +39,14 @@ OUT_OF_MEMORY: Final = (
 
 class Machine(NamedTuple):
     """Where the function runs: its architecture as uname calls it; what reads `/proc`, and when it does. Both are None
-    where the user does not want that.
+    where the user does not want that. `managed`: on Lambda Managed Instances, where the report says what elsewhere
+    `platform.runtimeDone` does.
     """
 
     architecture: str
     reader: Reader | None = None
     sampler: UsageSampler | None = None
+    managed: bool = False
 
 
 class Invocation:
@@ -57,6 +59,8 @@ class Invocation:
         self.told_by: set[str] = set()
         self.done = False
         self.runtime_ms: float | None = None
+        self.failed = False
+        self.said_failed = False
         self.said_out_of_memory = False
         self.out_of_memory = False
         self.before: Counters | None = None
@@ -81,6 +85,7 @@ class EnhancedMetrics:
         self._of_init: list[tuple[str, float, float | None]] = []
         self._after_init: Invocation | None = None
         self._latest: Invocation | None = None
+        self._failed_early = False
         self._durable = False
         self._init_told = False
         self._limits: Limits | None = None
@@ -105,6 +110,7 @@ class EnhancedMetrics:
             self._tell_machine(previous, late=True)
         invocation = Invocation(self._clock.wall(), cold=self._first)
         invocation.told_by.add(told_by)
+        invocation.said_failed, self._failed_early = self._failed_early, False
         self._invocations[request_id] = self._latest = invocation
         self._running = request_id
         self._books.add(INVOCATIONS, 1)
@@ -118,6 +124,25 @@ class EnhancedMetrics:
             self._first, self._untold, self._after_init = False, invocation, invocation
         else:
             self._tell("invocations", 1, invocation, invocation.began_s)
+
+    def library_failed(self) -> None:
+        """A client library says that the latest invocation has failed. So may the runtime, before or after; that counts
+        once. Where many run at once, nobody knows which one is meant, and only the runtime's word counts.
+        """
+        invocation = self._latest
+        if self._machine.managed:
+            return
+        if invocation is None:  # the first one, which has been quicker than its INVOKE
+            self._failed_early = True
+            return
+        invocation.said_failed = True
+        if invocation.done:
+            self._tell_error(invocation, None)
+
+    def _tell_error(self, invocation: Invocation, at: float | None) -> None:
+        if not invocation.failed:
+            invocation.failed = True
+            self._tell("errors", 1, invocation, at)
 
     def shut_down(self) -> None:
         """The environment ends."""
@@ -209,8 +234,10 @@ class EnhancedMetrics:
     def _tell_failure(self, record: Record, invocation: Invocation) -> None:
         status, at = record.text("status"), _seconds(record)
         if status is None or status == "success":
+            if invocation.said_failed:
+                self._tell_error(invocation, at)
             return
-        self._tell("errors", 1, invocation, at)
+        self._tell_error(invocation, at)
         if status == "timeout":
             self._tell("timeouts", 1, invocation, at)
         if invocation.said_out_of_memory or record.text("errorType") == "Runtime.OutOfMemory":
@@ -228,6 +255,8 @@ class EnhancedMetrics:
         if not invocation.done:  # the record that should have said so is lost
             invocation.done = True
             self._tell_failure(record, invocation)
+            if self._machine.managed and (duration := record.number("metrics", "durationMs")) is not None:
+                self._tell("runtime_duration", duration, invocation, at)
         for name, value in self._report(record, invocation):
             self._tell(name, value, invocation, at)
         used, size = record.number("metrics", "maxMemoryUsedMB"), record.number("metrics", "memorySizeMB")

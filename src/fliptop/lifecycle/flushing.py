@@ -89,10 +89,9 @@ class Overlap:
         await self._done.wait()
 
     async def race(self) -> None:
-        """Begin a flush whenever one is due, until cancelled."""
-        period = self._control.strategy.race_s
-        while period:
-            await anyio.sleep(max(period, SHORTEST_RACE_S))
+        """Begin a flush whenever one is due, until cancelled. On Managed Instances, nothing else begins any."""
+        while True:
+            await anyio.sleep(max(self._control.strategy.race_s, SHORTEST_RACE_S))
             if self._control.race_is_due:
                 self.start()
 

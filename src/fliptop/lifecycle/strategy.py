@@ -20,6 +20,7 @@ DENSE_S: Final = 30.0
 # During an invocation that long, telemetry is sent meanwhile.
 RACE_S: Final = 60.0
 RACE_OF_END_S: Final = 900.0
+MANAGED_INTERVAL_S: Final = 30.0
 
 
 class Strategy(NamedTuple):
@@ -30,7 +31,7 @@ class Strategy(NamedTuple):
 
     @property
     def race_s(self) -> float:
-        """How often to flush while an invocation lasts; 0 for never."""
+        """How often to flush while an invocation lasts."""
         if self.kind == "default":
             return RACE_S
         return RACE_OF_END_S if self.interval_s is None else self.interval_s
@@ -46,6 +47,13 @@ def parse(text: str) -> Strategy:
         case "end" | "periodically" | "continuously" as timed, True if len(milliseconds) < 12:
             return Strategy(timed, int(milliseconds) / 1000)
     raise ValueError("expected end, end,<ms>, periodically,<ms> or continuously,<ms>")
+
+
+def on_managed_instances(chosen: Strategy) -> Strategy:
+    """What becomes of the user's choice where many invocations run at once and extensions are told of none: only the
+    time is left to go by (extension-behaviour, 3.8).
+    """
+    return chosen if chosen.kind == "continuously" else Strategy("continuously", MANAGED_INTERVAL_S)
 
 
 class History(NamedTuple):

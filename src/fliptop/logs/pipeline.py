@@ -10,29 +10,38 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from fliptop.clock import Clock
-from fliptop.compression import zstd
 from fliptop.identity import Identity
-from fliptop.logs.buffer import SIGNAL, LogBuffer
 from fliptop.logs.entry import LogEntry, LogSource, encode, shorten
 from fliptop.logs.records import line
 from fliptop.logs.rules import Rule, apply
+from fliptop.outbox.buffer import EntryBuffer, Limits
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.payload import Payload
+from fliptop.outbox.payload import JSON_ARRAY, Form, Payload, Sealer
 from fliptop.platform.telemetry import Record
 
+SIGNAL: Final = "logs"
+# Limits of the intake for one payload, before compression. Source: Datadog's API reference, "Send logs". Within one
+# invocation nothing is sent, so what may wait here bounds what one invocation may log.
+LIMITS: Final = Limits(entries=1000, size=5_000_000, ceiling=16 * 1024 * 1024)
+# What Datadog's own extension says it sends.
+AGENT_JSON: Final = JSON_ARRAY._replace(headers=(*JSON_ARRAY.headers, ("DD-PROTOCOL", "agent-json")))
 # Orphans are few (what a function prints while it loads); a runaway loop in the background must not fill the memory.
 MAX_ORPHANS: Final = 2000
 MAX_ORPHAN_SIZE: Final = 4 * 1024 * 1024
 
 
 class LogOptions(NamedTuple):
-    """What the user chose. `url` is complete; `compression_level` is zstd's, None for no compression."""
+    """What the user chose. `url` is complete; `compression_level` is zstd's, None for no compression; `form` is what
+    the other side expects. `concurrent`: many requests run at once, so a record belongs to none that it does not name.
+    """
 
     enabled: bool
     service: str
     url: str
     compression_level: int | None
     rules: tuple[Rule, ...] = ()
+    form: Form = AGENT_JSON
+    concurrent: bool = False
 
 
 class LogPipeline:
@@ -43,12 +52,12 @@ class LogPipeline:
         self._identity = identity
         self._ledger = ledger
         self._clock = clock
-        self._buffer = LogBuffer(ledger)
+        sealer = Sealer(SIGNAL, options.url, options.form, options.compression_level, itertools.count(1))
+        self._buffer = EntryBuffer(SIGNAL, ledger, sealer, LIMITS)
         self._orphans: deque[LogEntry] = deque()
         self._orphan_size = 0
         self._request_id: str | None = None
         self._runtime_done: tuple[str | None, float | None] = (None, None)
-        self._numbers = itertools.count(1)
 
     @property
     def waiting(self) -> int:
@@ -57,7 +66,7 @@ class LogPipeline:
 
     def take(self, record: Record) -> None:
         """Turn `record` into a log entry, if it is one. Logs that are switched off cost nothing and count nothing."""
-        if record.type == "platform.start":
+        if record.type == "platform.start" and not self._options.concurrent:
             self._request_id = record.text("requestId")
         entry = self._entry(record) if self._options.enabled else None
         if entry is not None:
@@ -79,7 +88,7 @@ class LogPipeline:
         return LogEntry(shorten(text), said.status, time_ms, said.request_id or self._request_id, said.tags)
 
     def _place(self, entry: LogEntry) -> None:
-        if entry.request_id is None:
+        if entry.request_id is None and not self._options.concurrent:
             self._orphans.append(entry)
             self._orphan_size += len(entry.text)
             while len(self._orphans) > MAX_ORPHANS or self._orphan_size > MAX_ORPHAN_SIZE:
@@ -110,9 +119,8 @@ class LogPipeline:
         """Everything that waits, as payloads. `last` lets orphans go without an id: no request will come for them."""
         if last:
             self._release_orphans(None)
-        while (batch := self._buffer.take()) is not None:
-            body, items = batch
-            yield self._payload(body, items)
+        while (payload := self._buffer.take()) is not None:
+            yield payload
 
     def give_up(self, reason: str) -> None:
         """Drop everything that waits, without the work of sealing it."""
@@ -120,11 +128,3 @@ class LogPipeline:
         self._buffer.clear()
         self._orphans.clear()
         self._orphan_size = 0
-
-    def _payload(self, body: bytes, items: int) -> Payload:
-        headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"), ("DD-PROTOCOL", "agent-json"))
-        level = self._options.compression_level
-        if level is not None:
-            headers = (*headers, ("Content-Encoding", "zstd"))
-            body = zstd(body, level)
-        return Payload(next(self._numbers), SIGNAL, items, self._options.url, headers, body)

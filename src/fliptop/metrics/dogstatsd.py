@@ -17,6 +17,8 @@ MAX_NAME_BYTES: Final = 350
 LOWEST_RATE: Final = 2.0**-32
 # Client libraries count invocations too; the extension does it better, and once (extension-behaviour, 7.1).
 COUNTED_HERE: Final = b"aws.lambda.enhanced.invocations"
+# They count failures too, and some that nobody else can see: an answer with a status of 5xx.
+FAILURES: Final = b"aws.lambda.enhanced.errors"
 # What is remembered: so many entries, of so many bytes each at most.
 CACHED: Final = 2048
 LONGEST_CACHED: Final = 512
@@ -51,6 +53,13 @@ class ServiceCheck(NamedTuple):
     message: str = ""
 
 
+class Failure:
+    """A client library says that the invocation has failed. There is one, `FAILED`."""
+
+
+FAILED: Final = Failure()
+
+
 class Refusal(NamedTuple):
     """A line that cannot be used, and why (a short stable word for the ledger)."""
 
@@ -61,11 +70,15 @@ class Refusal(NamedTuple):
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
-Item = Sample | Event | ServiceCheck | Refusal
+Item = Sample | Event | ServiceCheck | Failure | Refusal
 
 
 class _Refused(Exception):
     """Raised with the reason."""
+
+
+class _Failed(Exception):
+    """Raised for a line that is a `Failure`."""
 
 
 class DogStatsD:
@@ -95,6 +108,8 @@ class DogStatsD:
                 if line.startswith(b"_sc|"):
                     return _service_check(line)
             return self._sample(line)
+        except _Failed:
+            return FAILED
         except _Refused as refused:
             return Refusal(str(refused), line)
 
@@ -114,6 +129,8 @@ class DogStatsD:
     def _metric(self, name: bytes, suffix: bytes) -> Metric:
         if name.startswith(COUNTED_HERE):
             raise _Refused("counted_here")
+        if name == FAILURES:
+            raise _Failed
         if not name or b"|" in name or not suffix:
             raise _Refused("malformed")
         metric = _read_suffix(_metric_name(self._prefix, name), suffix)

@@ -3,10 +3,10 @@
 from collections import deque
 from typing import Final, NamedTuple
 
-from fliptop.compression import zstd
 from fliptop.metrics.aggregator import Aggregated
 from fliptop.metrics.encode import Encoder, Entries
 from fliptop.outbox.ledger import Ledger
+from fliptop.outbox.payload import Payload, Sealer
 
 SIGNAL: Final = "metrics"
 
@@ -47,17 +47,17 @@ class PointQueue:
         """Forget all points; the caller books them."""
         self._waiting.clear()
 
-    def take(self, encoder: Encoder, level: int) -> tuple[bytes, int] | None:
-        """The next payload, compressed, and how many values it stands for; None when nothing waits."""
+    def take(self, encoder: Encoder, sealer: Sealer) -> Payload | None:
+        """The next payload, whose items are values; None when nothing waits."""
         while batch := self._batch(encoder):
-            body = _compress(batch, level)
-            while len(body) > self._limits.compressed and len(batch) > 1:
+            payload = _seal(batch, sealer)
+            while len(payload.body) > self._limits.compressed and len(batch) > 1:
                 half = len(batch) // 2
                 self._waiting.extendleft(item for item, _ in reversed(batch[half:]))
                 batch = batch[:half]
-                body = _compress(batch, level)
-            if len(body) <= self._limits.compressed:
-                return body, sum(entries.samples for _, entries in batch)
+                payload = _seal(batch, sealer)
+            if len(payload.body) <= self._limits.compressed:
+                return payload
             self._drop(batch[0][0], "too_large")
         return None
 
@@ -80,5 +80,5 @@ class PointQueue:
         self._ledger.drop(SIGNAL, item.point.samples, reason)
 
 
-def _compress(batch: list[tuple[Aggregated, Entries]], level: int) -> bytes:
-    return zstd(b"".join([entries.body for _, entries in batch]), level)
+def _seal(batch: list[tuple[Aggregated, Entries]], sealer: Sealer) -> Payload:
+    return sealer.seal([entries.body for _, entries in batch], [entries.samples for _, entries in batch])

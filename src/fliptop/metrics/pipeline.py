@@ -5,24 +5,25 @@ it: a point knows how many values it stands for, and a payload how many its poin
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from fliptop import report
 from fliptop.clock import Clock
 from fliptop.identity import Identity
 from fliptop.metrics.aggregator import Aggregator
-from fliptop.metrics.dogstatsd import DogStatsD, Event, Refusal, ServiceCheck
+from fliptop.metrics.dogstatsd import DogStatsD, Event, Failure, Refusal, ServiceCheck
 from fliptop.metrics.encode import Encoder
 from fliptop.metrics.payloads import SERIES, SIGNAL, SKETCHES, PointQueue
 from fliptop.metrics.points import Distribution, HistogramOptions
 from fliptop.metrics.samples import Sample
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.payload import Payload
+from fliptop.outbox.payload import Form, Payload, Sealer
 
 # Lines that never became an item.
 DOGSTATSD: Final = "dogstatsd"
-HEADERS: Final = (("Content-Type", "application/x-protobuf"), ("Content-Encoding", "zstd"))
+PROTOBUF: Final = Form((("Content-Type", "application/x-protobuf"),))
+Others = Callable[[Event | ServiceCheck | Failure], None]
 
 
 class MetricOptions(NamedTuple):
@@ -38,20 +39,23 @@ class MetricOptions(NamedTuple):
 
 
 class MetricPipeline:
-    """Everything between a datagram, or a metric of our own, and a sealed payload."""
+    """Everything between a datagram, or a metric of our own, and a sealed payload. `others` takes what is no metric."""
 
-    def __init__(self, options: MetricOptions, identity: Identity, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, options: MetricOptions, identity: Identity, ledger: Ledger, clock: Clock, others: Others
+    ) -> None:
         self._options = options
+        self._others = others
         self._identity = identity
         self._ledger = ledger
         self._dogstatsd = DogStatsD(options.namespace)
         self._aggregator = Aggregator(clock)
-        self._queues = {
-            f"{options.url}/api/v2/series": PointQueue(ledger, SERIES),
-            f"{options.url}/api/beta/sketches": PointQueue(ledger, SKETCHES),
-        }
-        self._series, self._sketches = self._queues.values()
-        self._numbers = itertools.count(1)
+        self._series, self._sketches = PointQueue(ledger, SERIES), PointQueue(ledger, SKETCHES)
+        numbers = itertools.count(1)
+        self._sealers = [
+            (queue, Sealer(SIGNAL, options.url + path, PROTOBUF, options.compression_level, numbers))
+            for queue, path in ((self._series, "/api/v2/series"), (self._sketches, "/api/beta/sketches"))
+        ]
 
     @property
     def waiting(self) -> int:
@@ -67,7 +71,7 @@ class MetricPipeline:
             for datagram in datagrams:
                 for item in parse(datagram):
                     if not isinstance(item, Sample):
-                        self._refuse(item)
+                        self._pass_on(item)
                     elif reason := add(item):
                         self._lose(item, reason)
                     else:
@@ -87,8 +91,12 @@ class MetricPipeline:
         self._ledger.accept(SIGNAL, len(sample.values))
         self._ledger.drop(SIGNAL, len(sample.values), reason)
 
-    def _refuse(self, item: Event | ServiceCheck | Refusal) -> None:
-        reason = item.reason if isinstance(item, Refusal) else "not_supported"
+    def _pass_on(self, item: Event | ServiceCheck | Failure | Refusal) -> None:
+        if not isinstance(item, Refusal):
+            self._others(item)
+        if isinstance(item, Event | ServiceCheck):
+            return
+        reason = item.reason if isinstance(item, Refusal) else "counted_here"
         self._ledger.accept(DOGSTATSD)
         self._ledger.drop(DOGSTATSD, 1, reason)
         report.debug(f"a DogStatsD line was refused ({reason}): {item!r:.200}")
@@ -100,10 +108,9 @@ class MetricPipeline:
         for item in self._aggregator.flush(last=last):
             (self._sketches if isinstance(item.point, Distribution) else self._series).put(item)
         encoder = Encoder(self._tags(), self._options.excluded_tags, self._options.histograms)
-        for url, queue in self._queues.items():
-            while (taken := queue.take(encoder, self._options.compression_level)) is not None:
-                body, samples = taken
-                yield Payload(next(self._numbers), SIGNAL, samples, url, HEADERS, body)
+        for queue, sealer in self._sealers:
+            while (payload := queue.take(encoder, sealer)) is not None:
+                yield payload
 
     def _tags(self) -> list[str]:
         return sorted(filter(None, self._identity.tags.split(",")))

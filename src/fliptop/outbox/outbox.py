@@ -25,6 +25,10 @@ CEILING_BYTES: Final = 8 * 1024 * 1024
 KEY_REFUSED: Final = frozenset({401, 403})
 # A host that has just failed so often in one flush has had its chance. One that failed before is asked once.
 MOST_FAILURES: Final = 3
+TOO_LARGE: Final = 413
+# In one flush, so many payloads that were too large are sent in halves. What is still too large then waits for the next
+# one, so that a host which refuses everything in this way cannot take the others' time for ever.
+MOST_SPLITS: Final = 16
 # An attempt that gets less time than this says nothing about the intake, and is not made.
 SHORTEST_ATTEMPT_S: Final = 0.1
 
@@ -35,13 +39,20 @@ class Outbox:
     `put` never blocks: over `ceiling` bytes the oldest payloads are given up, counted as `outbox_full`. `flush` sends
     what is there; each host of the intake is served beside the others and has a breaker of its own, so that one that
     fails costs the others nothing. A payload that was in flight when time was up stays where it was, the same bytes
-    under the same number.
+    under the same number. `name` is what messages call the other side.
     """
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, ceiling: int = CEILING_BYTES, jitter: random.Random | None = None
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        ceiling: int = CEILING_BYTES,
+        jitter: random.Random | None = None,
+        *,
+        name: str = "the intake",
     ) -> None:
         self._ledger = ledger
+        self._name = name
         self._clock = clock
         self._ceiling = ceiling
         self._jitter = jitter
@@ -66,9 +77,12 @@ class Outbox:
     def put(self, payload: Payload) -> None:
         """Take over a sealed payload."""
         self._waiting.append(payload)
+        self._keep_within_bounds()
+
+    def _keep_within_bounds(self) -> None:
         while self.size > self._ceiling:
             self._give_up(self._waiting[0], "outbox_full")
-            self._tell_once("outbox_full", f"over {self._ceiling} bytes wait for the intake: the oldest are dropped")
+            self._tell_once("outbox_full", f"over {self._ceiling} bytes wait for {self._name}: the oldest are dropped")
 
     async def flush(self, send: Send, budget: Budget, *, last: bool = False) -> None:
         """Send what is waiting with `send`, each payload once at most. `budget` says how many seconds a host may take
@@ -93,7 +107,7 @@ class Outbox:
             await sleep_awake(seconds)
             sending.cancel_scope.cancel()
             breaker.failed()
-            self._tell_once("retry", f"the intake did not answer within {seconds:.1f} s: telemetry is kept for later")
+            self._tell_once("retry", f"{self._name} did not answer within {seconds:.1f} s: telemetry is kept for later")
 
         async with anyio.create_task_group() as sending:
             sending.start_soon(time_is_up)
@@ -101,23 +115,44 @@ class Outbox:
             sending.cancel_scope.cancel()
 
     async def _send_in_turn(self, breaker: Breaker, payloads: list[Payload], send: Send) -> None:
-        failures_left = 1 if breaker.failures else MOST_FAILURES
-        for payload in payloads:
+        failures_left, splits_left = 1 if breaker.failures else MOST_FAILURES, MOST_SPLITS
+        turn = deque(payloads)
+        while turn:
+            payload = turn.popleft()
             if payload not in self._waiting:
                 continue
             answer = await send(payload)
+            if answer.status == TOO_LARGE and (halves := self._split(payload)):
+                breaker.succeeded()
+                splits_left -= 1
+                turn.extendleft(reversed(halves) if splits_left >= 0 else ())
+                continue
             if self._settle(breaker, payload, answer):
                 continue
             failures_left -= 1
             if not failures_left or answer.status is None or answer.retry_after_s is not None:
                 return
 
+    def _split(self, payload: Payload) -> tuple[Payload, ...]:
+        """Let two halves take the place of `payload`; none if it is a single piece, or has been given up meanwhile."""
+        halves = payload.halves() if payload in self._waiting else ()
+        if halves:
+            place = self._waiting.index(payload)
+            del self._waiting[place]
+            for half in reversed(halves):
+                self._waiting.insert(place, half)
+            self._keep_within_bounds()
+            report.debug(f"{payload.signal}: {len(payload.body)} bytes are too many for the intake: sent in halves")
+        return halves
+
     def _settle(self, breaker: Breaker, payload: Payload, answer: Answer) -> bool:
         """Book the answer; False when the payload is to be sent again."""
         what = fate(answer)
         if what == "retry":
             breaker.failed(answer.retry_after_s)
-            self._tell_once("retry", f"the intake does not take {payload.signal} ({_describe(answer)}): kept for later")
+            self._tell_once(
+                "retry", f"{self._name} does not take {payload.signal} ({_describe(answer)}): kept for later"
+            )
             return False
         breaker.succeeded()
         if what == "delivered":
@@ -126,7 +161,7 @@ class Outbox:
                 self._waiting.remove(payload)
                 self._ledger.deliver(payload.signal, payload.items)
             return True
-        self._tell_once(drop_reason(answer), _refusal(payload, answer))
+        self._tell_once(drop_reason(answer), self._refusal(payload, answer))
         self._give_up(payload, drop_reason(answer))
         if answer.status in KEY_REFUSED:  # what else waits there would fare no better; the next flush asks again
             for other in self._by_host().get(host_of(payload.url), ()):
@@ -143,6 +178,15 @@ class Outbox:
             self._waiting.remove(payload)
             self._ledger.drop(payload.signal, payload.items, reason)
 
+    def _refusal(self, payload: Payload, answer: Answer) -> str:
+        signal = payload.signal.upper()
+        if answer.status not in KEY_REFUSED:
+            return f"{signal} | {self._name} refused a payload of {payload.items} (HTTP {answer.status}): dropped"
+        return (
+            f"{signal} | Request was denied by Datadog: Access denied. Please verify that your API key is valid. "
+            f"({self._name}, HTTP {answer.status})"
+        )
+
     def _tell_once(self, about: str, text: str) -> None:
         if about not in self._told:
             self._told.add(about)
@@ -156,12 +200,3 @@ def host_of(url: str) -> str:
 
 def _describe(answer: Answer) -> str:
     return f"HTTP {answer.status}" if answer.status is not None else answer.problem
-
-
-def _refusal(payload: Payload, answer: Answer) -> str:
-    if answer.status in KEY_REFUSED:
-        return (
-            f"{payload.signal.upper()} | Request was denied by Datadog: Access denied. Please verify that your API key "
-            "is valid."
-        )
-    return f"{payload.signal.upper()} | the intake refused a payload of {payload.items} (HTTP {answer.status}): dropped"

@@ -65,6 +65,12 @@ class Settings:
     serverless_logs_enabled: bool | None = _setting(values.boolean, None)
     # Masked, because people write passwords in URLs.
     logs_config_logs_dd_url: str | None = _setting(values.base_url, None, "logs_config.logs_dd_url", masked=True)
+    # Masked for the keys in it.
+    logs_config_additional_endpoints: list[Any] = _setting(
+        values.json_list, [], "logs_config.additional_endpoints", masked=True
+    )
+    observability_pipelines_worker_logs_enabled: bool = _setting(values.boolean, False)
+    observability_pipelines_worker_logs_url: str | None = _setting(values.base_url, None, masked=True)
     logs_config_processing_rules: list[Any] = _setting(values.json_list, [], "logs_config.processing_rules")
     logs_config_use_compression: bool = _setting(values.boolean, True, "logs_config.use_compression")
     logs_config_compression_level: int | None = _setting(
@@ -74,6 +80,8 @@ class Settings:
     # Masked, because people write passwords in URLs.
     dd_url: str | None = _setting(values.base_url, None, masked=True)
     url: str | None = _setting(values.base_url, None, masked=True)
+    # Masked for the keys in it.
+    additional_endpoints: dict[str, Any] = _setting(values.json_map, {}, masked=True)
     metrics_config_compression_level: int | None = _setting(
         values.compression_level, None, "metrics_config.compression_level"
     )
@@ -86,7 +94,8 @@ class Settings:
     lambda_customer_metrics_exclude_tags: tuple[str, ...] = _setting(values.words, ())
     histogram_aggregates: tuple[str, ...] = _setting(values.aggregates, ("max", "median", "avg", "count"))
     histogram_percentiles: tuple[int, ...] = _setting(values.percentiles, (95,))
-    proxy_https: str | None = _setting(values.base_url, None, "proxy.https", masked=True)
+    proxy_https: str | None = _setting(values.proxy_url, None, "proxy.https", masked=True)
+    proxy_no_proxy: tuple[str, ...] = _setting(values.words, (), "proxy.no_proxy")
     tls_cert_file: str = _setting(values.text, "")
     skip_ssl_validation: bool = _setting(values.boolean, False)
 
@@ -98,19 +107,32 @@ class Settings:
 
     @property
     def logs_wanted(self) -> bool:
-        """Logs are shipped unless a switch is set and none of those that are set says yes."""
+        """Logs are shipped unless a switch is set and none of those that are set says yes. What is meant for a worker
+        that is not named is not sent to Datadog in its place.
+        """
+        if self.observability_pipelines_worker_logs_enabled and not self.logs_worker:
+            return False
         switches = [switch for switch in (self.logs_enabled, self.serverless_logs_enabled) if switch is not None]
         return any(switches) if switches else True
 
     @property
+    def logs_worker(self) -> str | None:
+        """The URL of an Observability Pipelines worker that takes the logs in Datadog's place, as it was written."""
+        return (
+            self.observability_pipelines_worker_logs_url if self.observability_pipelines_worker_logs_enabled else None
+        )
+
+    @property
     def logs_url(self) -> str:
         """Where logs go, complete."""
+        if self.logs_worker:
+            return self.logs_worker
         return (self.logs_config_logs_dd_url or f"https://http-intake.logs.{self.site}") + "/api/v2/logs"
 
     @property
     def logs_compression(self) -> int | None:
         """The zstd level for logs, None for no compression. The level for logs beats the global one."""
-        if not self.logs_config_use_compression:
+        if not self.logs_config_use_compression or self.logs_worker:
             return None
         return self.logs_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
 

@@ -126,12 +126,23 @@ def json_list(value: Any) -> list[Any]:
     return parsed
 
 
+def json_map(value: Any) -> dict[str, Any]:
+    """A mapping, or the JSON text of one (the only way to write it in an environment variable)."""
+    try:
+        parsed = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise ValueError("expected a JSON object")
+    return {str(key): item for key, item in parsed.items()}
+
+
 def base_url(value: Any) -> str:
     """A URL prefix without trailing slashes; `https://` is assumed when no scheme is written."""
     written = text(value).rstrip("/")
     url = written if written.startswith(("http://", "https://")) else f"https://{written}"
     host = url.split("://", 1)[1]
-    if not host or any(character.isspace() or ord(character) < 32 for character in host):
+    if not host or "://" in host or any(character.isspace() or ord(character) < 32 for character in host):
         raise ValueError("expected a URL such as https://host:port")
     return _ascii(url)
 
@@ -141,6 +152,12 @@ def _ascii(host: str) -> str:
     if not host.isascii():
         raise ValueError("expected ASCII; write a host like bücher.example as xn--bcher-kva.example")
     return host
+
+
+def proxy_url(value: Any) -> str:
+    """The URL of a proxy; `http://` is assumed when no scheme is written."""
+    written = text(value)
+    return base_url(written if "://" in written else f"http://{written}")
 
 
 def site(value: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fliptop_lab.intake.body import load_json
+from fliptop_lab.intake.events import decode_event, decode_service_checks
 from fliptop_lab.intake.logs import decode_logs
 from fliptop_lab.intake.metrics import decode_series, decode_series_protobuf, decode_sketches
 from fliptop_lab.intake.refusals import Refusal
@@ -35,6 +36,14 @@ def _series(_path: str, content_type: str, body: bytes) -> Sequence[Any]:
 
 def _sketches(_path: str, _content_type: str, body: bytes) -> Sequence[Any]:
     return decode_sketches(body)
+
+
+def _event(_path: str, _content_type: str, body: bytes) -> Sequence[Any]:
+    return decode_event(load_json(body))
+
+
+def _service_checks(_path: str, _content_type: str, body: bytes) -> Sequence[Any]:
+    return decode_service_checks(load_json(body))
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/api/v2/logs": Endpoint("logs", (JSON,), keyless=401, decode=_logs),
     "/api/v2/series": Endpoint("series", (JSON, PROTOBUF), answer=_METRICS_ANSWER, decode=_series),
     "/api/beta/sketches": Endpoint("sketches", (PROTOBUF,), ceiling=62 * MIB, answer=_METRICS_ANSWER, decode=_sketches),
+    "/api/v1/events": Endpoint("events", (JSON,), answer={"status": "ok"}, decode=_event),
+    "/api/v1/check_run": Endpoint("service_checks", (JSON,), answer={"status": "ok"}, decode=_service_checks),
     "/api/v0.2/traces": Endpoint("traces", (PROTOBUF,), ceiling=50 * MIB),
     "/api/v0.2/stats": Endpoint("stats", (MSGPACK,), ceiling=50 * MIB),
     "/api/v0.1/pipeline_stats": _PROXIED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import asdict
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ SHOWN = 200
 
 
 def state(store: Store, faults: Faults) -> dict[str, Any]:
-    """Counts, the latest logs, series and requests (newest first) and the faults in force."""
+    """Counts, the latest items and requests (newest first) and the faults in force."""
     return {
         "counts": {signal: store.counts[signal] for signal in SIGNALS},
         "requests_seen": store.requests[-1].number if store.requests else 0,
@@ -27,6 +28,8 @@ def state(store: Store, faults: Faults) -> dict[str, Any]:
         "logs": [_log(entry) for entry in _latest(store.received.logs)],
         "series": [_series(item) for item in _latest(store.received.series)],
         "sketches": [_sketch(item) for item in _latest(store.received.sketches)],
+        "events": [asdict(event) for event in _latest(store.received.events)],
+        "service_checks": [asdict(check) for check in _latest(store.received.service_checks)],
         "requests": [_request(request) for request in _latest(store.requests)],
         "faults": [str(fault) for fault in faults.active],
         "fault_kinds": KINDS,

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fliptop_lab.intake.events import Event, ServiceCheck
 from fliptop_lab.intake.logs import LogEntry
 from fliptop_lab.intake.metrics import Series, Sketch
 
-SIGNALS = ("logs", "series", "sketches", "traces", "stats", "proxied")
+SIGNALS = ("logs", "series", "sketches", "events", "service_checks", "traces", "stats", "proxied")
 """The signals an extension sends, in the order they are shown."""
+
+MAY_REPEAT = ("sketches", "events", "service_checks")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Received:
         self.logs: deque[LogEntry] = deque(maxlen=keep)
         self.series: deque[Series] = deque(maxlen=keep)
         self.sketches: deque[Sketch] = deque(maxlen=keep)
+        self.events: deque[Event] = deque(maxlen=keep)
+        self.service_checks: deque[ServiceCheck] = deque(maxlen=keep)
         self.traces: deque[RawPayload] = deque(maxlen=keep)
         self.stats: deque[RawPayload] = deque(maxlen=keep)
         self.proxied: deque[RawPayload] = deque(maxlen=keep)
@@ -93,10 +98,10 @@ class Store:
 
     def accept(self, request: Request, signal: str, items: Sequence[Any], body: bytes) -> None:
         """Keep decoded items. A body that was accepted on this path before counts as a duplicate (and is kept too), but
-        for sketches: within one bucket of time the same may well happen twice.
+        for those that may well be the same twice within one bucket of time, or one second.
         """
         request.items = len(items)
-        request.duplicate = bool(items) and signal != "sketches" and self._seen_before(request.path, body)
+        request.duplicate = bool(items) and signal not in MAY_REPEAT and self._seen_before(request.path, body)
         self.duplicates += request.duplicate
         self.counts[signal] += len(items)
         self.received.of(signal).extend(items)

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fliptop_lab.intake import Intake, Series, Sketch
+from fliptop_lab.intake import Event, Intake, Series, Sketch
 
 pytestmark = pytest.mark.anyio
 POINT = {"metric": "m", "type": 1, "points": [{"timestamp": 1700000000, "value": 2.5}], "tags": ["a:b"]}
@@ -52,6 +52,44 @@ async def test_sketches_are_decoded(intake: Intake, http1: httpx.AsyncClient) ->
 )
 async def test_metrics_of_another_shape_are_refused(http1: httpx.AsyncClient, path: str, body: bytes) -> None:
     assert (await http1.post(path, content=body, headers=PROTOBUF)).status_code == 400
+
+
+EVENT = {"title": "t", "text": "x", "date_happened": 1700000000, "alert_type": "error", "tags": ["a:b"]}
+CHECK = {"check": "c", "host_name": "h", "status": 2, "timestamp": 1700000000, "message": "m", "tags": ["a:b"]}
+
+
+async def test_events_and_service_checks_are_decoded(intake: Intake, http1: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        answer = await http1.post("/api/v1/events", json=EVENT)
+        assert (answer.status_code, answer.json()) == (202, {"status": "ok"})
+    assert list(intake.received.events) == [Event("t", "x", 1700000000, "normal", "error", ("a:b",))] * 2
+    assert (await http1.post("/api/v1/check_run", json=[CHECK, {**CHECK, "status": 0}])).status_code == 202
+    assert [check.status for check in intake.received.service_checks] == ["critical", "ok"]
+    assert intake.store.duplicates == 0, "the same may happen twice"
+    state = (await http1.get("/lab/state")).json()
+    assert (state["events"][0]["title"], state["service_checks"][0]["check"]) == ("t", "c")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/events", [EVENT]),
+        ("/api/v1/events", {**EVENT, "title": ""}),
+        ("/api/v1/events", {**EVENT, "text": None}),
+        ("/api/v1/events", {**EVENT, "priority": "high"}),
+        ("/api/v1/events", {**EVENT, "date_happened": "now"}),
+        ("/api/v1/events", {**EVENT, "tags": "a:b"}),
+        ("/api/v1/check_run", CHECK),
+        ("/api/v1/check_run", [{**CHECK, "status": 4}]),
+        ("/api/v1/check_run", [{**CHECK, "status": True}]),
+        ("/api/v1/check_run", [{**CHECK, "check": 1}]),
+    ],
+)
+async def test_events_and_service_checks_of_another_shape_are_refused(
+    intake: Intake, http1: httpx.AsyncClient, path: str, body: object
+) -> None:
+    assert (await http1.post(path, json=body)).status_code == 400
+    assert not (intake.received.events or intake.received.service_checks)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""From the settings to what each part of the extension is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fliptop import report
+from fliptop.lifecycle.strategy import Strategy, on_managed_instances
+from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDOptions
+from fliptop.logs.pipeline import AGENT_JSON, LogOptions
+from fliptop.logs.rules import Rule, compile_rule
+from fliptop.metrics.pipeline import MetricOptions
+from fliptop.metrics.points import HistogramOptions
+from fliptop.outbox.payload import JSON_ARRAY
+from fliptop.platform.ready import MANAGED_INSTANCES
+from fliptop.settings.fields import Settings
+
+
+def on_managed(environ: Mapping[str, str]) -> bool:
+    """True on Lambda Managed Instances, where many invocations run at once."""
+    return environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == MANAGED_INSTANCES
+
+
+def strategy(settings: Settings, *, managed: bool) -> Strategy:
+    """When to flush."""
+    chosen = settings.serverless_flush_strategy
+    if not managed:
+        return chosen
+    instead = on_managed_instances(chosen)
+    if chosen.kind not in {"default", instead.kind}:
+        report.warn(
+            f"DD_SERVERLESS_FLUSH_STRATEGY={chosen.kind} has no meaning on Lambda Managed Instances: "
+            f"telemetry is sent every {instead.interval_s:g} s"
+        )
+    return instead
+
+
+def log_options(settings: Settings, *, managed: bool) -> LogOptions:
+    """How logs are made, and where they go. A rule that cannot be used is named and left out."""
+    if settings.observability_pipelines_worker_logs_enabled and not settings.logs_worker:
+        report.error(
+            "logs are discarded: they are meant for an Observability Pipelines worker, but "
+            "DD_OBSERVABILITY_PIPELINES_WORKER_LOGS_URL is not set"
+        )
+    rules: list[Rule] = []
+    for definition in settings.logs_config_processing_rules:
+        try:
+            rules.append(compile_rule(definition))
+        except ValueError as problem:
+            report.error(f"{problem}: the rule is ignored")
+    return LogOptions(
+        settings.logs_wanted,
+        settings.service.lower(),
+        settings.logs_url,
+        settings.logs_compression,
+        tuple(rules),
+        JSON_ARRAY if settings.logs_worker else AGENT_JSON,
+        concurrent=managed,
+    )
+
+
+def metric_options(settings: Settings) -> MetricOptions:
+    """How metrics are made, and where they go."""
+    return MetricOptions(
+        settings.metrics_url,
+        settings.metrics_compression,
+        settings.statsd_metric_namespace,
+        frozenset(settings.lambda_customer_metrics_exclude_tags),
+        HistogramOptions(settings.histogram_aggregates, settings.histogram_percentiles),
+    )
+
+
+def dogstatsd_options(settings: Settings) -> DogStatsDOptions:
+    """How DogStatsD listens."""
+    defaults = DogStatsDOptions()
+    return DogStatsDOptions(
+        settings.dogstatsd_so_rcvbuf,
+        min(settings.dogstatsd_buffer_size or defaults.datagram_bytes, LONGEST_DATAGRAM),
+        settings.dogstatsd_queue_size or defaults.queue,
+    )

@@ -1,0 +1,1 @@
+"""Events and service checks: what happened, and how something is."""
