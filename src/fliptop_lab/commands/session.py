@@ -53,7 +53,7 @@ def numbers(values: Sequence[str] | str, option: str) -> list[int]:
     """Whole numbers with commas between. ``ValueError`` for anything else."""
     parts = split([values] if isinstance(values, str) else values)
     if not parts or not all(part.isdigit() for part in parts):
-        raise ValueError(f"{option} {','.join(parts)} must be whole numbers, several of them with commas: {option} 128,512.")
+        raise ValueError(f"{option} {','.join(parts)} must be whole numbers: {option} 128,512.")
     return [int(part) for part in parts]
 
 
