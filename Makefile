@@ -7,7 +7,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint types launcher layer verify-reproducible standin bench bench-decide bench-cold
-.PHONY: bench-subscribe fuzz gates lock clean test-aarch64
+.PHONY: bench-steady bench-throughput bench-fault bench-subscribe fuzz gates lock clean test-aarch64
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 17
@@ -58,9 +58,10 @@ verify-reproducible: setup  ## build the layer twice for each architecture, and 
 standin: setup  ## build Dockerfile.al2023 without Docker, on Debian in the base image's place (needs root and buildah)
 	@$(VENV)/python build/standin.py $(ARGS)
 
-bench:  ## both measurements: what deciding costs, then cold starts (ARGS go to the second)
+bench:  ## what deciding costs, cold starts (ARGS go to this), and what faults cost
 	@$(MAKE) --no-print-directory bench-decide ARGS=
 	@$(MAKE) --no-print-directory bench-cold
+	@$(MAKE) --no-print-directory bench-fault ARGS=
 
 bench-decide: setup launcher-native  ## what the launcher's decision costs, side by side with doing nothing
 	@$(VENV)/python build/layer.py --source
@@ -68,6 +69,15 @@ bench-decide: setup launcher-native  ## what the launcher's decision costs, side
 
 bench-cold: layer  ## cold starts, side by side (ARGS="--function python -n 15 --plot cold.svg --peer NAME=PATH --json")
 	@$(VENV)/fliptop-lab bench cold $(ARGS)
+
+bench-steady: layer  ## what an invocation costs, per flush strategy, rate and load (ARGS="--strategy end --rate 10 --load 10")
+	@$(VENV)/fliptop-lab bench steady $(ARGS)
+
+bench-throughput: layer  ## datagrams and log lines per second of CPU, and what gets lost
+	@$(VENV)/fliptop-lab bench throughput $(ARGS)
+
+bench-fault: layer  ## latency, billed time and errors with each fault, with and without the extension
+	@$(VENV)/fliptop-lab bench fault $(ARGS)
 
 bench-subscribe: layer  ## what the order of subscribing and asking for the first event gains and loses
 	@$(VENV)/fliptop-lab bench subscribe $(ARGS)

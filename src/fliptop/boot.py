@@ -31,7 +31,6 @@ def main() -> int:
         report.error(f"the extension cannot register with Lambda: {problem}")
         return 1
     phases.reach("adopted" if handover.guarded else "next_asked")
-    # Tearing an interpreter down takes longer than what SHUTDOWN leaves on a small function.
     os._exit(_work(handover, environ, phases))
 
 
@@ -49,8 +48,14 @@ def _work(handover: ready.Handover, environ: Mapping[str, str], phases: Phases) 
 
         from fliptop.service import serve  # noqa: PLC0415 -- likewise
 
+        async def serve_and_exit() -> None:
+            await serve(handover, environ, SystemClock(), phases)
+            # Tearing a loop and an interpreter down takes longer than what SHUTDOWN leaves on a small function, and
+            # first of all they would wait for threads: asking a dead name server lasts ten seconds.
+            os._exit(0)
+
         phases.reach("loaded")
-        anyio.run(serve, handover, environ, SystemClock(), phases)
+        anyio.run(serve_and_exit)
     except Exception as problem:  # noqa: BLE001 -- promise 1: exiting now would reset the function's environment
         if handover.guarded:
             report.error(f"Extension loop failed: {problem!r}")

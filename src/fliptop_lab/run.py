@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -13,6 +12,7 @@ from typing import Literal
 from fliptop_lab.functions import Prepared
 from fliptop_lab.intake import Intake, LogEntry, Series, Sketch
 from fliptop_lab.lambda_ import ExecutionEnvironment, Function, InitResult, Invocation, Platform, Record
+from fliptop_lab.routes import ROUTES, Route, route_for
 from fliptop_lab.staging import PROJECT, Ingredients, staged, task_root_with
 
 API_KEY = "1ab0000000000000000000000000dead"
@@ -25,7 +25,8 @@ class Plan:
     """What to run. ``think_s`` is the frozen time between invocations; ``faults`` are written as for ``Fault.parse``.
 
     ``environment`` overrides what the lab sets. ``kill`` ends the environment by SIGKILL while it is frozen, as
-    Lambda may, so that no extension can flush. The latencies are how long the platform takes to answer. ``on_step`` is
+    Lambda may, so that no extension can flush. ``route`` is one of ``ROUTES``, or empty for the one that the faults
+    need. The latencies are how long the platform takes to answer. ``on_step`` is
     told what is happening, ``on_event`` gets every record of the transcript at once.
     """
 
@@ -39,6 +40,7 @@ class Plan:
     yaml: Path | None = None
     payload: bytes = b"{}"
     faults: Sequence[str] = ()
+    route: str = ""
     isolation: Isolation = "auto"
     kill: bool = False
     register_latency_ms: float = 0.0
@@ -92,18 +94,24 @@ async def opened(plan: Plan) -> AsyncIterator[Stage]:
         plan.on_step("preparing the layer")
         layers = stack.enter_context(staged(plan.ingredients))
         task_root = stack.enter_context(task_root_with(plan.function.task_root, plan.yaml))
-        async with Intake() as intake:
+        route = ROUTES[plan.route or route_for(plan.faults)]
+        async with Intake(certificate=route.certificate) as intake:
             for fault in plan.faults:
                 intake.faults.inject(fault)
-            function = _function(plan, task_root, intake.url)
-            async with ExecutionEnvironment(function, layers, _platform(plan)) as environment:
+            function = _function(plan, task_root, route.environment(_port(intake)))
+            async with ExecutionEnvironment(function, layers, _platform(plan, route)) as environment:
                 if environment.isolated:
-                    intake.add_listener(_mirror(environment, intake))
-                yield Stage(environment, intake)
+                    intake.add_listener(environment.listen("127.0.0.1", _port(intake)))
+                async with route.open(environment, intake):
+                    yield Stage(environment, intake)
 
 
-def _function(plan: Plan, task_root: Path, url: str) -> Function:
-    pointers = dict.fromkeys(("DD_LOGS_CONFIG_LOGS_DD_URL", "DD_DD_URL", "DD_APM_DD_URL"), url)
+def _port(intake: Intake) -> int:
+    """The intake has the same one in the environment's network."""
+    return int(intake.url.rpartition(":")[2])
+
+
+def _function(plan: Plan, task_root: Path, pointers: Mapping[str, str]) -> Function:
     return Function(
         command=plan.function.command,
         task_root=task_root,
@@ -115,10 +123,11 @@ def _function(plan: Plan, task_root: Path, url: str) -> Function:
     )
 
 
-def _platform(plan: Plan) -> Platform:
+def _platform(plan: Plan, route: Route) -> Platform:
     return Platform(
         isolation=plan.isolation,
         visible=(*plan.function.visible, *_checkout()),
+        name_server=route.name_server,
         register_latency_s=plan.register_latency_ms / 1000,
         subscribe_latency_s=plan.subscribe_latency_ms / 1000,
         on_event=plan.on_event,
@@ -128,11 +137,6 @@ def _platform(plan: Plan) -> Platform:
 def _checkout() -> list[Path]:
     """What a layer made of sources needs to see: the sources and their interpreter."""
     return [path for path in (PROJECT / "src", Path(sys.prefix)) if path.exists()]
-
-
-def _mirror(environment: ExecutionEnvironment, intake: Intake) -> socket.socket:
-    """The intake's own port once more, inside the environment's network."""
-    return environment.listen("127.0.0.1", int(intake.url.rpartition(":")[2]))
 
 
 async def _invoke_all(environment: ExecutionEnvironment, plan: Plan) -> list[Invocation]:

@@ -12,12 +12,14 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 
 def spare_seconds(life: Life, timeout_s: float) -> list[float]:
-    """For each INVOKE, how long before its deadline the extension asked for the next event."""
+    """For each INVOKE, how long before its deadline the extension asked for the next event. Not where a reset came."""
     spare: list[float] = []
     deadline: float | None = None
     for record in life.records:
         if record.kind == "event" and record.name == "INVOKE" and record.data["extension"] == "datadog-agent":
             deadline = record.wall + timeout_s
+        elif record.kind == "phase" and record.name == "shutdown":
+            deadline = None
         elif record.kind == "api" and record.name == "next" and record.data["extension"] == "datadog-agent":
             if deadline is not None:
                 spare.append(deadline - record.wall)

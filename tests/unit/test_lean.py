@@ -94,3 +94,17 @@ def names_taken_by_httpx() -> Iterator[tuple[str, str]]:
                 yield from ((node.module, alias.name) for alias in node.names)
             elif isinstance(node, ast.Attribute):
                 yield ast.unparse(node.value), node.attr
+
+
+def test_httpcore_does_not_look_for_sniffio_again_and_again() -> None:
+    program = """
+import importlib.abc, httpcore._synchronization as synchronization
+class Spy(importlib.abc.MetaPathFinder):
+    asked = []
+    def find_spec(self, name, path, target=None):
+        self.asked.append(name)
+sys.meta_path.insert(0, Spy())
+assert synchronization.current_async_library() == "asyncio"
+print(json.dumps(Spy.asked))
+"""
+    assert json.loads(run(program)) == []

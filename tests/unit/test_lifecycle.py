@@ -169,6 +169,42 @@ async def test_shutdown_waits_a_moment_for_the_last_report(
     assert len(flushes.finished) == 1
 
 
+class Endless(Flushes):
+    """An intake that never answers: every flush takes all the time that it is given."""
+
+    async def flush(self, left_s: float) -> None:
+        await super().flush(left_s)
+        await anyio.sleep(left_s)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reset"),
+    [
+        ({"status": "error", "errorType": "Runtime.ExitError"}, True),
+        ({"status": "error", "errorType": "Extension.Crash"}, True),
+        ({"status": "failure"}, True),
+        ({"status": "timeout"}, True),
+        ({"status": "error", "errorType": "Runtime.Unknown"}, False),
+        ({"status": "error"}, False),
+        ({"status": "success"}, False),
+    ],
+)
+async def test_a_flush_makes_haste_when_the_environment_is_reset(
+    outcome: dict[str, str], reset: bool, clock: MovedClock, milestones: Milestones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SHUTDOWN's time has begun by then, and it can be heard of only once the flush is over."""
+    monkeypatch.setattr(loop, "RESET_FLUSH_S", 0.0)
+    milestones.take(Record("platform.runtimeDone", 1, {"requestId": "r1", **outcome}))
+    script, flushes = Script(invoke(clock, seconds=600), shutdown(clock)), Endless()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(life(clock, milestones).run, script, flushes)
+        for _ in range(3):
+            await anyio.wait_all_tasks_blocked()
+        assert len(flushes.budgets) == 1
+        assert script.asked == (2 if reset else 1)
+        tasks.cancel_scope.cancel()
+
+
 def test_time_left_is_measured_on_the_wall_clock_and_never_negative() -> None:
     assert time_left(10_000, 7.0, 0.5) == pytest.approx(2.5)
     assert time_left(10_000, 20.0, 0.5) == 0.0

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 # Between our last act and the moment the function's timeout strikes: the way of `/event/next` to the platform, and what
-# is computed without a pause after time was up, on the share of a core that the function's memory buys.
+# is computed without a pause after time was up, on the share of a core that the function's memory buys. At SHUTDOWN:
+# writing the ledger, and exiting.
 LEAST_MARGIN_S: Final = 0.2
 LAST_ACT_CPU_S: Final = 0.03
 FULL_CORE_MB: Final = 1769
-# Of the 2 seconds that SHUTDOWN gives, what writing the ledger and exiting take.
-SHUTDOWN_MARGIN_S: Final = 0.2
 # A flush at the end of an invocation keeps the environment from its next one. What is not sent by then is kept, not
 # lost, so there is no reason to wait longer.
 LONGEST_FLUSH_S: Final = 5.0
@@ -26,7 +25,7 @@ def cpu_share(memory_mb: float) -> float:
 
 
 def invoke_margin(memory_mb: float) -> float:
-    """Seconds to keep free before an invocation's deadline, on a function of `memory_mb`."""
+    """Seconds to keep free before the deadline of an invocation, or of SHUTDOWN, on a function of `memory_mb`."""
     return max(LEAST_MARGIN_S, LEAST_MARGIN_S / 2 + LAST_ACT_CPU_S / cpu_share(memory_mb))
 
 

@@ -13,7 +13,7 @@ import anyio
 from fliptop import report
 from fliptop.clock import Clock
 from fliptop.identity import Identity
-from fliptop.lifecycle.deadline import SHUTDOWN_MARGIN_S, time_left
+from fliptop.lifecycle.deadline import time_left
 from fliptop.lifecycle.flushing import FlushControl, Overlap
 from fliptop.lifecycle.milestones import Milestones
 from fliptop.lifecycle.strategy import Strategy
@@ -23,6 +23,9 @@ from fliptop.platform.extensions_api import Event, Invoke, Shutdown
 LAST_RECORDS_S: Final = 0.3
 # A platform that has sent no telemetry at all by the first INVOKE gets this long to begin; then we stop expecting it.
 PROOF_S: Final = 1.0
+# When the runtime has failed, the environment is reset: SHUTDOWN's two seconds have begun, and we hear of it only when
+# we ask. So much of them a flush may take.
+RESET_FLUSH_S: Final = 0.7
 
 
 class Events(Protocol):
@@ -67,7 +70,7 @@ class Observer(Protocol):
 
 class Lifecycle:
     """One execution environment's life, from the first event to SHUTDOWN. `margin_s` is kept free before the deadline
-    of each invocation; `telemetry` False: no records will come. `observer` is told of each event;
+    of each event; `telemetry` False: no records will come. `observer` is told of each event;
     `strategy` is what the user chose.
     """
 
@@ -126,11 +129,20 @@ class Lifecycle:
     async def _flush(self, event: Invoke, flusher: Flusher, overlap: Overlap) -> None:
         """Flush, with nothing beside it, within the time that `event` leaves."""
         began = anyio.current_time()
-        with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s)):
-            await overlap.settled()
-        self._control.flushing()
-        await flusher.flush(self._left(event.deadline_ms, self._margin_s))
-        self._control.flushed(anyio.current_time() - began)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._make_haste, event.request_id, tasks.cancel_scope)
+            with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s)):
+                await overlap.settled()
+            self._control.flushing()
+            await flusher.flush(self._left(event.deadline_ms, self._margin_s))
+            self._control.flushed(anyio.current_time() - began)
+            tasks.cancel_scope.cancel()
+
+    async def _make_haste(self, request_id: str, flush: anyio.CancelScope) -> None:
+        """End `flush` in time for SHUTDOWN if the runtime fails. Nothing of it is lost."""
+        await self._milestones.failed(request_id)
+        await anyio.sleep(RESET_FLUSH_S)
+        flush.cancel()
 
     async def _runtime_done(self, request_id: str) -> None:
         if self._telemetry and not self._milestones.proven:
@@ -145,15 +157,15 @@ class Lifecycle:
 
     async def _shut_down(self, event: Shutdown, flusher: Flusher, overlap: Overlap) -> None:
         report.debug(f"Exiting: {event.reason}, deadline: {event.deadline_ms}")
-        left = self._left(event.deadline_ms, SHUTDOWN_MARGIN_S)
+        left = self._left(event.deadline_ms, self._margin_s)
         if self._last_request is not None and self._milestones.proven:
             with anyio.move_on_after(min(left, LAST_RECORDS_S)):
                 await self._milestones.reported(self._last_request)
         self._tell_observer(event)
-        with anyio.move_on_after(self._left(event.deadline_ms, SHUTDOWN_MARGIN_S) / 2):
+        with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s) / 2):
             await overlap.settled()
         await overlap.stop()
-        await flusher.finish(self._left(event.deadline_ms, SHUTDOWN_MARGIN_S))
+        await flusher.finish(self._left(event.deadline_ms, self._margin_s))
 
     def _tell_observer(self, event: Event) -> None:
         try:

@@ -10,6 +10,8 @@ from fliptop.platform.telemetry import Record
 
 # Enough to tell a milestone that came before we asked for it; an environment runs one request at a time.
 REMEMBERED = 16
+FAILED = "runtime failed"
+_RUNTIME_IS_GONE = frozenset({"Runtime.ExitError", "Runtime.OutOfMemory", "Runtime.Unavailable"})
 # How long a platform that has dropped records must be silent until the runtime is taken to be done.
 SILENCE_S = 0.5
 
@@ -32,6 +34,8 @@ class Milestones:
         self.proven = True
         if record.type in {"platform.runtimeDone", "platform.report"}:
             self._reached.append((record.type, record.text("requestId")))
+            if _failed(record):
+                self._reached.append((FAILED, record.text("requestId")))
         self._incomplete |= record.type == "platform.logsDropped"
         self._changed.set()
         self._changed = anyio.Event()
@@ -48,6 +52,10 @@ class Milestones:
         """Wait until the platform has reported on `request_id`."""
         await self._wait({("platform.report", request_id)})
 
+    async def failed(self, request_id: str) -> None:
+        """Wait until it is known that the runtime, not just the function's code, has failed with `request_id`."""
+        await self._wait({(FAILED, request_id)})
+
     async def any_record(self) -> None:
         """Wait for the first record of any kind."""
         while not self.proven:
@@ -59,3 +67,12 @@ class Milestones:
                 # Lambda has dropped records: the one that is waited for may be among them. Silence then says as much.
                 given_up.deadline = anyio.current_time() + SILENCE_S
             await self._changed.wait()
+
+
+def _failed(record: Record) -> bool:
+    """Whether Lambda is going to reset the environment. Source: lambda-platform, 2: an error that the function's code
+    has raised is `Runtime.Unknown` or has a type of its own, and leaves the environment as it is.
+    """
+    kind = record.text("errorType") or ""
+    broken = kind in _RUNTIME_IS_GONE or kind.startswith(("Extension.", "Sandbox."))
+    return broken or record.text("status") in {"failure", "timeout"}

@@ -1,38 +1,20 @@
-"""One cold start and what follows it, measured; and many of them, in turns, in random order."""
+"""One cold start and what follows it, measured."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from statistics import fmean
 from typing import Final
 
-from fliptop_lab.bench.figures import Figure, figure
+from fliptop_lab.bench.measuring import Cell, Metric, Observe, Sample, metered, preferred, trouble
 from fliptop_lab.bench.meter import Meter
 from fliptop_lab.lambda_ import Invocation, Record
 from fliptop_lab.run import Outcome, Plan, Stage, opened, outcome
 
 FLUSH_PATIENCE_S: Final = 60.0
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One thing that is measured: its ``key`` in JSON, its name and unit for people, and what it is exactly.
-
-    ``varies`` says whether it can differ from run to run; a ``share`` is 1 for the runs in which it was so, else 0.
-    """
-
-    key: str
-    title: str
-    unit: str
-    about: str
-    varies: bool = True
-    share: bool = False
 
 
 METRICS: Final = (
@@ -53,68 +35,17 @@ METRICS: Final = (
     Metric("pss_mb", "PSS", "MiB", "after the last invocation"),
     Metric("disk_mb", "on disk", "MB", "unpacked under /opt", varies=False),
 )
-Sample = dict[str, float | None]
-
-
-@dataclass
-class Cell:
-    """One thing that is measured again and again: ``plan`` says how, ``parts`` what it is called, part by part."""
-
-    parts: Mapping[str, str]
-    plan: Plan
-    constants: Mapping[str, float | None] = field(default_factory=dict)
-    samples: list[Sample] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    cpu_source: str = ""
-    unlimited: str = ""
-
-    def figure(self, key: str) -> Figure | None:
-        """The figure of one metric, None where no run had a value."""
-        return figure([sample.get(key) for sample in self.samples])
-
-
 Extra = Callable[[Outcome], Sample]
 
 
-async def measure(cells: Sequence[Cell], runs: int, told: Callable[[int], None], extra: Extra | None = None) -> None:
-    """Measure every cell ``runs`` times, in rounds, each in its own random order, after one round that does not count.
+def observing(extra: Extra | None = None) -> Observe:
+    """Observes cold starts. ``extra`` adds to a sample what it finds in the outcome of a run."""
 
-    The first round brings files into the page cache, where they stay. ``extra`` adds to a sample what it finds in the
-    outcome of a run. ``told`` hears how many runs are done.
-    """
-    for number in range(runs + 1):
-        for position, cell in enumerate(random.sample(cells, len(cells))):
-            await _run(cell, extra, keep=number > 0)
-            told(number * len(cells) + position + 1)
-
-
-async def _run(cell: Cell, extra: Extra | None, *, keep: bool) -> None:
-    with _undisturbed():
+    async def observe(cell: Cell) -> Sample | str:
         found, sample = await _observe(cell)
-    if not keep:
-        return
-    if trouble := _trouble(found):
-        cell.failures.append(trouble)
-    else:
-        cell.samples.append({**sample, **cell.constants, **(extra(found) if extra else {})})
+        return trouble(found.init, found.invocations) or {**sample, **(extra(found) if extra else {})}
 
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """The collector runs between the measurements, not in them."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _trouble(found: Outcome) -> str | None:
-    """Why a run does not count, or None."""
-    if found.init is not None and found.init.status != "success":
-        return f"init: {found.init.error_type or found.init.status}"
-    return next((each.error_type or each.status for each in found.invocations if each.status != "success"), None)
+    return observe
 
 
 class _Observer:
@@ -136,33 +67,14 @@ async def _observe(cell: Cell) -> tuple[Outcome, Sample]:
     observer = _Observer()
     plan = replace(cell.plan, on_event=observer.on_event)
     async with opened(plan) as stage:
-        meter = observer.meter = Meter(stage.environment)
-        cell.cpu_source = meter.source
-        cell.unlimited = stage.environment.sandbox.cgroups.missing.get("cpu", "")
+        meter = observer.meter = metered(cell, stage)
         flush = asyncio.create_task(_first_flush(stage, meter))
-        with _preferred():
+        with preferred():
             done, used = await _invoke(stage, plan, meter)
             await stage.environment.shutdown()
         used |= {"cpu_ready_ms": observer.cpu_ready_ms, "cpu_flush_ms": await _if_done(flush)}
     found = outcome(plan, done, stage)
     return found, {**_times(found), **used}
-
-
-@contextmanager
-def _preferred() -> Iterator[None]:
-    """The lab before all other processes, where the machine allows, as Lambda's APIs have processors of their own.
-
-    Otherwise an answer that wakes an extension up costs the lab its processor, and the extension's next call waits for
-    milliseconds until the lab has one again. The environment's processes are not children of this one.
-    """
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    try:
-        yield
-    finally:
-        with suppress(PermissionError):
-            os.sched_setscheduler(0, *before)
 
 
 async def _first_flush(stage: Stage, meter: Meter) -> float | None:

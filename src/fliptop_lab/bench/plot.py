@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from fliptop_lab.bench.cold import Cell, Metric
 from fliptop_lab.bench.figures import Figure
+from fliptop_lab.bench.measuring import Cell, Metric
 from fliptop_lab.bench.report import names, number
 
 COLOURS: Final = ("#5b6770", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9")

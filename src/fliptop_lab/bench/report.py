@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from fliptop_lab.bench.cold import Cell, Metric
+from fliptop_lab.bench.measuring import Cell, Metric
 
 SIDE_BY_SIDE = 5
 """Columns of figures that fit into 120 characters."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from fliptop_lab.bench.cold import METRICS, Cell, Metric, Sample
+from fliptop_lab.bench.cold import METRICS
+from fliptop_lab.bench.measuring import Cell, Metric, Sample
 from fliptop_lab.functions import Prepared
 from fliptop_lab.run import Outcome, Plan
 from fliptop_lab.summary import summarise

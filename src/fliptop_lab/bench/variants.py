@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from fliptop_lab.functions.compiling import compile_c
 from fliptop_lab.lambda_.layers import merge
-from fliptop_lab.staging import LayerError, find_layer, public_folder
+from fliptop_lab.run import Plan
+from fliptop_lab.staging import Ingredients, LayerError, find_layer, public_folder
 
 FLOOR_SOURCE: Final = Path(__file__).parent / "floor.c"
 MANIFEST: Final = "fliptop/manifest.json"
@@ -43,6 +44,11 @@ class Variant:
             return None
         files = (path for path in self.layer.rglob("*") if path.is_file() and not path.is_symlink())
         return sum(path.stat().st_size for path in files)
+
+    def attached(self, plan: Plan) -> Plan:
+        """The plan with this variant, and nothing else, as its extension."""
+        parts = Ingredients([self.layer] if self.layer else [], no_legacy=True)
+        return replace(plan, ingredients=parts, environment={**plan.environment, **self.environment})
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fliptop_lab.bench.decide import Spread, Variant, measure, spread
 from fliptop_lab.commands.bench_cold import cold
+from fliptop_lab.commands.bench_serving import fault, steady, throughput
 from fliptop_lab.commands.bench_subscribe import subscribe
 from fliptop_lab.commands.common import print_json, stdout, usage_errors
 from fliptop_lab.commands.explain import LAUNCHER
@@ -23,7 +24,7 @@ DATADOGS_CHECK_US = 4000
 """What Datadog says its own check took, to put the figures into proportion."""
 
 bench = typer.Typer(no_args_is_help=True, help="Measure, side by side, in turns, in random order.")
-for command in (cold, subscribe):
+for command in (cold, steady, throughput, fault, subscribe):
     bench.command()(command)
 
 

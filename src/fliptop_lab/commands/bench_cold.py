@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fliptop_lab.bench import plot, report
-from fliptop_lab.bench.cold import METRICS, Cell
-from fliptop_lab.bench.variants import Choice, Variant, unpacked
+from fliptop_lab.bench.cold import METRICS, observing
+from fliptop_lab.bench.measuring import Cell
+from fliptop_lab.bench.variants import Variant, unpacked
 from fliptop_lab.commands.common import RegisterLatency, SubscribeLatency, pairs, usage_errors
-from fliptop_lab.commands.session import AsJson, Functions, Layer, PlotFile, Runs, Session, split
+from fliptop_lab.commands.session import (
+    AsJson,
+    Env,
+    Functions,
+    Layer,
+    Memory,
+    Only,
+    Peers,
+    PlotFile,
+    Runs,
+    Session,
+    Timeout,
+    chosen,
+    numbers,
+    split,
+)
 from fliptop_lab.functions import Prepared, find
 from fliptop_lab.run import Plan
 from fliptop_lab.staging import Ingredients
@@ -21,20 +36,14 @@ from fliptop_lab.staging import Ingredients
 
 def cold(  # noqa: PLR0913, PLR0917 - one argument per option
     layer: Layer = None,
-    peer: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="Another extension: a layer (zip, directory) or one executable."),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Just these variants: `none`, `floor`, `fliptop`, `fliptop-python`, or a peer's name."),
-    ] = None,
+    peer: Peers = None,
+    only: Only = None,
     function: Functions = None,
-    memory: Annotated[str, typer.Option(help="MB; several with commas. Decides the CPU share after init.")] = "1024",
+    memory: Memory = "1024",
     runs: Runs = 30,
     warm: Annotated[int, typer.Option(min=0, help="Invocations after the first one, in each run.")] = 3,
-    timeout: Annotated[float, typer.Option(help="The function's timeout in seconds.")] = 10.0,
-    env: Annotated[list[str] | None, typer.Option(help="`NAME=VALUE` for every variant; may be repeated.")] = None,
+    timeout: Timeout = 10.0,
+    env: Env = None,
     register_latency: RegisterLatency = 0.0,
     subscribe_latency: SubscribeLatency = 0.0,
     plot_file: PlotFile = None,
@@ -55,7 +64,6 @@ def cold(  # noqa: PLR0913, PLR0917 - one argument per option
     """
     with usage_errors():
         plot_to = plot.checked(plot_file)
-        choice = Choice(split(only), layer, {name: Path(path) for name, path in pairs(peer or [], "--peer").items()})
         base = Plan(
             function=find("c"),
             ingredients=Ingredients(),
@@ -65,24 +73,11 @@ def cold(  # noqa: PLR0913, PLR0917 - one argument per option
             register_latency_ms=register_latency,
             subscribe_latency_ms=subscribe_latency,
         )
-        axes = Axes([find(name) for name in split(function) or ["c"]], memories(memory))
-        with unpacked(choice) as (variants, told):
+        axes = Axes([find(name) for name in split(function) or ["c"]], numbers(memory, "--memory"))
+        with unpacked(chosen(only, layer, peer)) as (variants, told):
             session = Session("cold starts", axes.cells(base, variants), METRICS, runs, told)
-            session.carry_out()
-    if plot_to:
-        plot_to.write_text(plot.draw(session.cells, METRICS, session.title))
-    if as_json:
-        session.print_json()
-    else:
-        session.show(report.side_by_side(session.cells, METRICS, "variant"))
-    session.finish()
-
-
-def memories(text: str) -> list[int]:
-    """``--memory``. ``ValueError`` for anything but numbers and commas."""
-    if not all(part.isdigit() for part in split([text])):
-        raise ValueError(f"--memory {text} must be MB, several of them with commas: --memory 128,512.")
-    return [int(part) for part in split([text])]
+            session.carry_out(observing())
+    session.tell(report.side_by_side(session.cells, METRICS, "variant"), plot_to, as_json)
 
 
 @dataclass(frozen=True)
@@ -103,14 +98,7 @@ class Axes:
 
 
 def _cell(base: Plan, variant: Variant, function: Prepared, memory: int) -> Cell:
-    layers = [variant.layer] if variant.layer else []
-    plan = replace(
-        base,
-        function=function,
-        memory_mb=memory,
-        ingredients=Ingredients(layers, no_legacy=True),
-        environment={**base.environment, **variant.environment},
-    )
+    plan = replace(variant.attached(base), function=function, memory_mb=memory)
     size = variant.disk_bytes
     parts = {"variant": variant.name, "function": function.name, "memory": str(memory)}
     return Cell(parts, plan, {"disk_mb": None if size is None else size / 1e6})

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fliptop_lab.bench import plot, report
+from fliptop_lab.bench.cold import observing
 from fliptop_lab.bench.subscribe import ARRIVALS, TIMES, arrivals, cells
 from fliptop_lab.bench.variants import Choice, unpacked
 from fliptop_lab.commands.common import usage_errors
@@ -46,11 +47,5 @@ def subscribe(
             base = Plan(function=functions[0], ingredients=parts, invocations=2, memory_mb=1024, timeout_s=10.0)
             metrics = (*TIMES, *ARRIVALS)
             session = Session("subscribing", cells(base, functions, latencies), metrics, runs, told)
-            session.carry_out(arrivals)
-    if plot_to:
-        plot_to.write_text(plot.draw(session.cells, TIMES, session.title))
-    if as_json:
-        session.print_json()
-    else:
-        session.show([report.one_below_the_other(session.cells, metrics)])
-    session.finish()
+            session.carry_out(observing(arrivals))
+    session.tell([report.one_below_the_other(session.cells, metrics)], plot_to, as_json)

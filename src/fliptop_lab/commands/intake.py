@@ -16,6 +16,7 @@ from rich.text import Text
 
 from fliptop_lab.commands.common import print_json, stdout, usage_errors
 from fliptop_lab.intake import Fault, Intake, Request
+from fliptop_lab.intake.faults import ON_THE_WAY
 
 
 def intake(
@@ -35,8 +36,9 @@ def intake(
     It answers as Datadog does and refuses what Datadog refuses, over HTTP/1.1 and HTTP/2.
 
     A **fault** is a status (`503`) or one of `delay`, `blackhole`, `reset-headers`, `reset-body`, `reset-response`,
-    `trickle`, `refuse`, then options: `path=/api/v2/logs`, `times=3`, `delay=0.5` (seconds), `retry-after=2`. The
-    page and `POST /lab/faults` change them while it runs.
+    `trickle`, `refuse`, `untrusted`, `garbage`, then options: `path=/api/v2/logs`, `times=3`, `delay=0.5` (seconds),
+    `retry-after=2`. The page and `POST /lab/faults` change them while it runs. `fliptop-lab run` also knows what goes
+    wrong on the way: `no-dns`, `dead-dns`, `proxy-down`.
 
     Examples:
 
@@ -45,12 +47,20 @@ def intake(
     * `fliptop-lab intake --fault 503,times=3 --fault delay=1,path=/api/v0.2/traces`
     """
     with usage_errors():
-        faults = [Fault.parse(spec) for spec in fault or []]
+        faults = [_at_the_intake(Fault.parse(spec)) for spec in fault or []]
         try:
             server = _Session(host, port, key, certificate, faults, as_json)
             asyncio.run(server.serve())
         except OSError as error:
             raise ValueError(f"cannot listen on {host}:{port}: {error}. Choose another --port, or 0.") from error
+
+
+def _at_the_intake(fault: Fault) -> Fault:
+    if fault.kind in ON_THE_WAY:
+        raise ValueError(
+            f"{fault.kind} happens on the way to the intake: `fliptop-lab run --fault {fault.kind}` has one."
+        )
+    return fault
 
 
 @dataclass

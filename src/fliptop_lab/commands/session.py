@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fliptop_lab.bench import report
-from fliptop_lab.bench.cold import Cell, Extra, Metric, measure
-from fliptop_lab.bench.variants import LayerTold
-from fliptop_lab.commands.common import complete, print_json, stdout
+from fliptop_lab.bench import plot, report
+from fliptop_lab.bench.measuring import Cell, Metric, Observe, measure
+from fliptop_lab.bench.variants import Choice, LayerTold
+from fliptop_lab.commands.common import complete, pairs, print_json, stdout
 
 Runs = Annotated[int, typer.Option("--runs", "-n", min=1, help="Measured runs of everything that is compared.")]
 Layer = Annotated[
@@ -29,6 +29,17 @@ Functions = Annotated[
     list[str] | None,
     typer.Option(help="`c`, `python`, `node`, or a directory; may be repeated, or several with commas."),
 ]
+Peers = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=PATH", help="Another extension: a layer (zip, directory) or one executable."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Just these variants: `none`, `floor`, `fliptop`, `fliptop-python`, or a peer's name."),
+]
+Memory = Annotated[str, typer.Option(help="MB; several with commas. Decides the CPU share after init.")]
+Timeout = Annotated[float, typer.Option(help="The function's timeout in seconds.")]
+Env = Annotated[list[str] | None, typer.Option(help="`NAME=VALUE` for every variant; may be repeated.")]
 BUSY = 0.1
 """Share of the machine's processors that others may have before the figures say more about them."""
 
@@ -36,6 +47,20 @@ BUSY = 0.1
 def split(values: Sequence[str] | None) -> list[str]:
     """Values of an option that may be repeated or hold several with commas."""
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
+
+
+def numbers(values: Sequence[str] | str, option: str) -> list[int]:
+    """Whole numbers with commas between. ``ValueError`` for anything else."""
+    parts = split([values] if isinstance(values, str) else values)
+    if not parts or not all(part.isdigit() for part in parts):
+        raise ValueError(f"{option} {','.join(parts)} must be whole numbers: {option} 128,512.")
+    return [int(part) for part in parts]
+
+
+def chosen(only: Sequence[str] | None, layer: Path | None, peers: Sequence[str] | None) -> Choice:
+    """What the options of these names ask for. ``ValueError`` for a peer without a path."""
+    named = {name: Path(path) for name, path in pairs(peers or [], "--peer").items()}
+    return Choice(split(only), layer, named)
 
 
 class Bystanders:
@@ -86,11 +111,11 @@ class Session:
         layer = f" · {self.layer.path} ({self.layer.flavour or 'not made by `make layer`'})" if self.layer else ""
         return f"{self.what}, {self.runs} runs each{layer}"
 
-    def carry_out(self, extra: Extra | None = None) -> None:
+    def carry_out(self, observe: Observe, *, rehearsed: bool = True) -> None:
         """Measure; on a terminal a bar on stderr shows how far it is."""
         bystanders = Bystanders()
-        with _bar((self.runs + 1) * len(self.cells)) as told:
-            complete(measure(self.cells, self.runs, told, extra))
+        with _bar((self.runs + rehearsed) * len(self.cells)) as told:
+            complete(measure(self.cells, self.runs, told, observe, rehearsed=rehearsed))
         self.others = bystanders.share()
 
     def show(self, tables: Iterable[Table]) -> None:
@@ -109,8 +134,14 @@ class Session:
         document = {"variants": report.document(self.cells, self.metrics), "runs": self.runs, "layer": about}
         print_json({**document, **machine, "others": round(self.others, 3)})
 
-    def finish(self) -> NoReturn:
-        """Exit status 1 when a run failed."""
+    def tell(self, tables: Iterable[Table], plot_to: Path | None, as_json: bool) -> NoReturn:
+        """The result in all forms that are asked for. Exit status 1 when a run failed."""
+        if plot_to:
+            plot_to.write_text(plot.draw(self.cells, self.metrics, self.title))
+        if as_json:
+            self.print_json()
+        else:
+            self.show(tables)
         raise typer.Exit(any(cell.failures for cell in self.cells))
 
     def remarks(self) -> list[str]:

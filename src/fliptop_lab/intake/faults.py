@@ -8,7 +8,21 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-Kind = Literal["status", "delay", "blackhole", "reset-headers", "reset-body", "reset-response", "trickle", "refuse"]
+Kind = Literal[
+    "status",
+    "delay",
+    "blackhole",
+    "reset-headers",
+    "reset-body",
+    "reset-response",
+    "trickle",
+    "refuse",
+    "untrusted",
+    "garbage",
+    "no-dns",
+    "dead-dns",
+    "proxy-down",
+]
 
 KINDS: dict[str, str] = {
     "status": "answer with an HTTP status; the payload is kept only when that is 2xx",
@@ -18,9 +32,18 @@ KINDS: dict[str, str] = {
     "reset-body": "reset the connection in the middle of the request body",
     "reset-response": "keep the payload, send a 202 and half of the answer, then reset",
     "trickle": "keep the payload, send the answer one byte at a time",
-    "refuse": "close the listening sockets, so that connections are refused",
+    "refuse": "close the listening sockets and all connections, so that new ones are refused",
+    "untrusted": "close all connections; new ones meet a certificate that nobody vouches for (with TLS)",
+    "garbage": "close all connections; new ones meet noise that is neither TLS nor HTTP",
+    "no-dns": "the name server does not know the intake's name",
+    "dead-dns": "the name server does not answer",
+    "proxy-down": "the proxy on the way to the intake refuses connections, and closes those there are",
 }
 """Every kind of fault and what it does."""
+OF_CONNECTIONS = frozenset({"refuse", "untrusted", "garbage"})
+"""Faults that end the connections there are, and meet new ones before any request."""
+ON_THE_WAY = frozenset({"no-dns", "dead-dns", "proxy-down"})
+"""Faults between an extension and the intake: see ``fliptop_lab.routes``. The intake alone knows nothing of them."""
 
 
 class Fault(BaseModel):
@@ -42,11 +65,16 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.kind == "refuse" and (self.times, self.path) != (None, "/"):
-            raise ValueError("refuse is for all paths and lasts until it is cleared")
+        if not self.of_requests and (self.times, self.path) != (None, "/"):
+            raise ValueError(f"{self.kind} is for all paths and lasts until it is cleared")
         if self.kind == "delay" and not self.delay:
             raise ValueError("say how long, as delay=SECONDS")
         return self
+
+    @property
+    def of_requests(self) -> bool:
+        """Whether it is about one request or the other, rather than about whole connections."""
+        return self.kind not in OF_CONNECTIONS | ON_THE_WAY
 
     @classmethod
     def parse(cls, spec: str) -> Fault:
@@ -99,10 +127,9 @@ class Faults:
         """What is in force now."""
         return list(self._active)
 
-    @property
-    def refusing(self) -> bool:
-        """Whether connections are to be refused."""
-        return any(fault.kind == "refuse" for fault in self._active)
+    def active_of(self, *kinds: Kind) -> bool:
+        """Whether one of these kinds is in force."""
+        return any(fault.kind in kinds for fault in self._active)
 
     def inject(self, fault: Fault | str) -> Fault:
         """Add a fault, given as such or in the notation of ``Fault.parse``."""
@@ -118,7 +145,7 @@ class Faults:
 
     def take(self, path: str) -> Fault | None:
         """The fault for a request that just arrived on ``path``; counts it."""
-        fault = next((f for f in self._active if path.startswith(f.path) and f.kind != "refuse"), None)
+        fault = next((f for f in self._active if path.startswith(f.path) and f.of_requests), None)
         if fault is None or fault.times is None:
             return fault
         taken = fault.model_copy()

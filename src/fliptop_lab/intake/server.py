@@ -21,6 +21,10 @@ from fliptop_lab.intake.app import ABORT, IntakeApp
 from fliptop_lab.intake.faults import Faults
 from fliptop_lab.intake.store import Received, Request, Store
 
+CERTIFICATES = Path(__file__).parent / "certificates"
+KNOWN, AUTHORITY, UNKNOWN = (CERTIFICATES / f"{name}.pem" for name in ("known", "authority", "unknown"))
+"""A certificate for ``intake.lab``, ``localhost`` and 127.0.0.1, its authority, and one that nobody vouches for."""
+GARBAGE = b"\x00220 mail.example.com ready for anything but this\r\n" * 8
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST instead of FIN."""
 
@@ -40,7 +44,9 @@ class Intake:
         self._address = (host, port)
         self._app = IntakeApp(self.store, self.faults, key).asgi()
         self._tls = _tls(certificate) if certificate else None
-        self._listeners: list[_Listener] = []
+        self._stranger = _tls(UNKNOWN) if certificate else None
+        self._transports: set[asyncio.Transport] = set()
+        self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -74,14 +80,21 @@ class Intake:
 
     def add_listener(self, sock: socket.socket) -> None:
         """Serve on one more listening TCP socket, which is the intake's to close from now on."""
-        listener = _Listener(sock, self._connected)
+        listener = Listener(sock, self._connected)
         self._listeners.append(listener)
         self._open_or_refuse()
+
+    def forget_connections(self) -> None:
+        """From now on what comes on the connections there are leads to nothing, and nobody is told: what a gateway does
+        that has forgotten them.
+        """
+        for transport in self._transports:
+            transport.pause_reading()
 
     async def __aenter__(self) -> Self:
         sock = socket.create_server(self._address, backlog=512)
         self.add_listener(sock)
-        self._spawn(self._follow_refusals())
+        self._spawn(self._follow_faults())
         return self
 
     async def __aexit__(
@@ -89,6 +102,8 @@ class Intake:
     ) -> None:
         for listener in self._listeners:
             listener.close()
+        for transport in list(self._transports):  # a forgotten one would wait for a goodbye that it does not read
+            transport.abort()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -99,20 +114,27 @@ class Intake:
         task.add_done_callback(self._tasks.discard)
 
     def _connected(self, connection: socket.socket) -> None:
-        self._spawn(serve(connection, self._app, self._tls))
+        if self.faults.active_of("garbage"):
+            self._spawn(_babble(connection))
+            return
+        tls = self._stranger if self.faults.active_of("untrusted") else self._tls
+        self._spawn(serve(connection, self._app, tls, self._transports))
 
-    async def _follow_refusals(self) -> None:
+    async def _follow_faults(self) -> None:
         while True:
             changed = self.faults.changed
             self._open_or_refuse()
+            if self.faults.active_of("refuse", "untrusted", "garbage"):
+                for transport in self._transports:
+                    transport.abort()
             await changed.wait()
 
     def _open_or_refuse(self) -> None:
         for listener in self._listeners:
-            listener.refuse() if self.faults.refusing else listener.open()
+            listener.refuse() if self.faults.active_of("refuse") else listener.open()
 
 
-class _Listener:
+class Listener:
     """A listening socket that can refuse connections and come back on the same address."""
 
     def __init__(self, sock: socket.socket, connected: Callable[[socket.socket], None]) -> None:
@@ -123,6 +145,7 @@ class _Listener:
         sock.setblocking(False)
 
     def open(self) -> None:
+        """Accept connections. Doing so already is fine."""
         if self._accepting:
             return
         # After shutdown(2) Linux forgets a port it had chosen itself, and keeps one that was asked for.
@@ -132,6 +155,7 @@ class _Listener:
         self._accepting = asyncio.create_task(self._accept())
 
     def refuse(self) -> None:
+        """Let connections be refused."""
         if self._accepting:
             self._accepting.cancel()
             self._accepting = None
@@ -140,6 +164,7 @@ class _Listener:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Give the socket back."""
         if self._accepting:
             self._accepting.cancel()
         self._sock.close()
@@ -151,8 +176,18 @@ class _Listener:
             self._connected(connection)
 
 
-async def serve(connection: socket.socket, app: Any, tls: ssl.SSLContext | None) -> None:
-    """Serve one connection until it ends; whatever goes wrong on it stays with it."""
+async def _babble(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(connection, GARBAGE)
+        await asyncio.get_running_loop().sock_recv(connection, 65_536)
+    connection.close()
+
+
+async def serve(
+    connection: socket.socket, app: Any, tls: ssl.SSLContext | None, transports: set[asyncio.Transport]
+) -> None:
+    """Serve one connection until it ends; whatever goes wrong on it stays with it. It is in `transports` meanwhile."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
@@ -171,9 +206,11 @@ async def serve(connection: socket.socket, app: Any, tls: ssl.SSLContext | None)
     async def bound(scope: Any, receive: Any, send: Any) -> None:
         await app(scope | {ABORT: abort}, receive, send)
 
+    transports.add(transport)
     try:
         await TCPServer(ASGIWrapper(bound), loop, _config(), WorkerContext(None), {}, reader, writer)
     finally:
+        transports.discard(transport)
         transport.abort()
 
 

@@ -97,7 +97,8 @@ class Platform:
     """The platform's own numbers, with Lambda's defaults; times in seconds.
 
     `isolation` "auto" takes namespaces where the machine allows them. `limit_cpu` and `limit_memory` apply where a
-    cgroup can be made. `hosts` adds names to the environment's /etc/hosts, `visible` adds host paths that its
+    cgroup can be made. `hosts` adds names to the environment's /etc/hosts, `name_server` is the address
+    of the only one that /etc/resolv.conf names there (None: as on the host), `visible` adds host paths that its
     processes may see at the same place (interpreters in a home directory). `on_event` is called with every `Record` as
     it happens.
     """
@@ -117,6 +118,7 @@ class Platform:
     limit_cpu: bool = True
     limit_memory: bool = True
     hosts: Mapping[str, str] = field(default_factory=dict)
+    name_server: str | None = None
     visible: Sequence[Path] = ()
     on_event: Callable[[Record], None] | None = None
 

@@ -143,6 +143,8 @@ class Sandbox:
         hosts = {"localhost": "127.0.0.1", "sandbox.localdomain sandbox": API_ADDRESS, **self._platform.hosts}
         group = "sbx_group1051:x:990:\n"
         texts = {"hosts": "".join(f"{address} {name}\n" for name, address in hosts.items())}
+        if self._platform.name_server:
+            texts["resolv.conf"] = f"nameserver {self._platform.name_server}\n"
         for name, line in (("passwd", USER), ("group", group)):
             texts[name] = Path("/etc", name).read_text() + line
         files = []

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fliptop_lab import legacy
-from fliptop_lab.bench.cold import METRICS, Cell, measure
+from fliptop_lab.bench.cold import METRICS, observing
+from fliptop_lab.bench.measuring import Cell, measure
 from fliptop_lab.bench.subscribe import arrivals
 from fliptop_lab.bench.variants import FLOOR_SOURCE, Choice, unpacked
 from fliptop_lab.cli import app
@@ -155,7 +156,7 @@ def test_an_extension_that_hears_nothing_is_told_from_one_that_does(tmp_path: Pa
         Cell({"variant": name}, Plan(function=find("c"), ingredients=replace(parts, no_legacy=True), invocations=1))
         for name, parts in (("deaf", deaf), ("hearing", hearing))
     ]
-    asyncio.run(measure(cells, 1, lambda _: None, arrivals))
+    asyncio.run(measure(cells, 1, lambda _: None, observing(arrivals)))
     found = {
         cell.parts["variant"]: {key: cell.figure(key) for key in ("subscribed", "init_report", "lost")}
         for cell in cells

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from fliptop_lab.bench import plot, report
-from fliptop_lab.bench.cold import METRICS, Cell, Metric, since_spawn_ms
+from fliptop_lab.bench.cold import METRICS, since_spawn_ms
 from fliptop_lab.bench.figures import figure, interval
+from fliptop_lab.bench.measuring import Cell, Metric
 from fliptop_lab.functions import Prepared
 from fliptop_lab.lambda_ import Record
 from fliptop_lab.run import Plan

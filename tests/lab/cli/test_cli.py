@@ -98,6 +98,8 @@ def test_run_shows_people_the_decoded_logs(extension: str) -> None:
         (["explain", "--layer", "/usr/share/zoneinfo/Etc"], "extensions/datadog-agent"),
         (["intake", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1:8400"),
         (["intake", "--fault", "503,times=none"], "times"),
+        (["intake", "--fault", "no-dns"], "fliptop-lab run --fault no-dns"),
+        (["run", "--extension", "/bin/true", "--fault", "no-dns", "--fault", "proxy-down"], "one way at a time"),
     ],
 )
 def test_a_mistake_is_answered_with_a_sentence_and_status_2(arguments: list[str], says: str) -> None:

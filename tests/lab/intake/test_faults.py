@@ -1,12 +1,14 @@
 """Faults: what is injected happens, to the requests it was meant for, and the intake knows what it has accepted."""
 
 import asyncio
+import ssl
 import time
 
 import httpx
 import pytest
 
 from fliptop_lab.intake import Fault, Intake
+from fliptop_lab.intake.server import AUTHORITY, KNOWN
 
 pytestmark = pytest.mark.anyio
 LOGS = "/api/v2/logs"
@@ -103,6 +105,39 @@ async def test_refuse_and_come_back_on_the_same_address(intake: Intake) -> None:
             assert (await client.post(intake.url + LOGS, json=[], headers=headers)).status_code == 202
 
 
+async def test_garbage_ends_connections_and_meets_new_ones(intake: Intake, http1: httpx.AsyncClient) -> None:
+    assert (await http1.post(LOGS, json=BODY)).status_code == 202
+    intake.faults.inject("garbage")
+    for _ in range(2):  # the connection there was, and a new one
+        with pytest.raises(httpx.TransportError):
+            await http1.post(LOGS, json=BODY)
+    intake.faults.clear()
+    assert (await http1.post(LOGS, json=BODY)).status_code == 202
+
+
+async def test_a_certificate_that_nobody_vouches_for() -> None:
+    trust = ssl.create_default_context(cafile=str(AUTHORITY))
+    headers = {"dd-api-key": "any"}
+    async with Intake(certificate=KNOWN) as intake, httpx.AsyncClient(verify=trust, headers=headers) as client:
+        assert (await client.post(intake.url + LOGS, json=BODY)).status_code == 202
+        intake.faults.inject("untrusted")
+        with pytest.raises(httpx.TransportError):  # the connection there was has ended
+            await client.post(intake.url + LOGS, json=BODY)
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            await client.post(intake.url + LOGS, json=BODY)
+        intake.faults.clear()
+        assert (await client.post(intake.url + LOGS, json=BODY)).status_code == 202
+
+
+async def test_a_forgotten_connection_leads_to_nothing(intake: Intake, http1: httpx.AsyncClient) -> None:
+    assert (await http1.post(LOGS, json=BODY)).status_code == 202
+    intake.forget_connections()
+    with pytest.raises(httpx.ReadTimeout):
+        await http1.post(LOGS, json=BODY, timeout=0.2)
+    assert (await http1.post(LOGS, json=BODY)).status_code == 202, "a new one is fine"
+    assert len(intake.received.logs) == 2
+
+
 async def test_faults_over_http(intake: Intake, http1: httpx.AsyncClient) -> None:
     assert (await http1.post("/lab/faults", json={"spec": "503,times=1"})).json() == ["503,times=1"]
     assert (await http1.post("/lab/faults", json={"kind": "status", "status": 500})).status_code == 200
@@ -132,6 +167,7 @@ def test_a_fault_reads_back_as_written(spec: str) -> None:
         ("503,colour=red", "colour"),
         ("503,path=logs", "path"),
         ("refuse,times=2", "refuse"),
+        ("no-dns,path=/api/v2/logs", "no-dns is for all paths"),
         ("delay", "delay=SECONDS"),
     ],
 )
