@@ -1,7 +1,7 @@
 """Write the locks from `pyproject.toml`: names, versions and hashes, no address.
 
-`requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/debian.lock` for build/cross.py (written
-when all are upgraded), the others of build/ for build/tools.py.
+`requirements.lock` is for `.venv`, `build/freeze.lock` for `make layer`, `build/debian.lock` for build/cross.py (only
+written when all are upgraded), the others of build/ for build/tools.py.
 
 `make lock` runs this; `--upgrade` lets every package move to its newest version. The lock is universal (one file for
 every Python from 3.11 on and both architectures), so that the aarch64 layer is made of the same versions.

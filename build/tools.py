@@ -6,8 +6,8 @@ The tools that check what people copy out of the documents: `python` (cfn-lint w
 parser of HCL) comes from build/tools.lock, with hashes; `node` (CDK, an open fork of the Serverless Framework) from
 tests/attach/package-lock.json, with hashes too. The client libraries that functions speak to the extension with:
 `python-clients` from build/clients.lock, `node-clients` from tests/promises/clients/npm. And `emulator`, AWS's own
-emulator of Lambda (the Runtime Interface Emulator), as it comes with the SAM CLI, from build/emulator.lock. Up to half a
-minute and 300 MB each, which is why `make setup` does not do it.
+emulator of Lambda (the Runtime Interface Emulator), as it comes with the SAM CLI, from build/emulator.lock. Up to half
+a minute and 300 MB each, which is why `make setup` does not do it.
 """
 
 from __future__ import annotations
