@@ -115,8 +115,9 @@ def _keep(made: list[list[Path]], directory: Path) -> None:
 
 def _elsewhere() -> tempfile.TemporaryDirectory[str]:
     """A directory for the second build: on a file system that lists directories in another order, if there is room."""
-    is_there = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY
-    return tempfile.TemporaryDirectory(prefix="fliptop-verify-", dir=MEMORY if is_there else None)
+    is_there = MEMORY.is_dir() and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
+    fits = is_there and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY
+    return tempfile.TemporaryDirectory(prefix="fliptop-verify-", dir=MEMORY if fits else None)
 
 
 def _builds(one: Path, other: Path) -> list[Build]:
