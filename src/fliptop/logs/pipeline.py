@@ -110,8 +110,12 @@ class LogPipeline:
         """Everything that waits, as payloads. `last` lets orphans go without an id: no request will come for them."""
         if last:
             self._release_orphans(None)
-        while (batch := self._buffer.take()) is not None:
+        # What comes while this is under way waits for the next time: a payload of a few entries costs as much to send
+        # as one of a thousand.
+        left = len(self._buffer)
+        while (last or left > 0) and (batch := self._buffer.take()) is not None:
             body, items = batch
+            left -= items
             yield self._payload(body, items)
 
     def give_up(self, reason: str) -> None:
