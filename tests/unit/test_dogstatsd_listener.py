@@ -182,6 +182,21 @@ async def test_draining_nothing_costs_nothing(listen: Listen) -> None:
     assert (listening.taken, listening.ledger.summary()) == ([], {})
 
 
+async def test_draining_ends_though_new_datagrams_never_do(listen: Listen) -> None:
+    listening = listen(buffer=1 << 20, queue=100)
+    listening.send(*[b"before"] * 1000)
+    take = listening.listener._take
+
+    def take_and_send(batch: list[bytes]) -> None:
+        take(batch)
+        listening.send(*[b"later"] * len(batch))
+
+    listening.listener._take = take_and_send
+    await listening.listener.drain()
+    assert listening.taken.count(b"before") == 1000
+    assert listening.taken.count(b"later") < (2 << 20) / 512, "no more than could have waited"
+
+
 async def test_the_longest_datagram_there_can_be(listen: Listen) -> None:
     listening = listen(datagram_bytes=65535)
     listening.send(b"z" * 65507, b"")

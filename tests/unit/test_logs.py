@@ -339,3 +339,17 @@ def test_rules_see_platform_lines_too_and_what_they_drop_is_not_accepted(ledger:
     pipe = Pipe(ledger, clock, rules=(rule("exclude_at_match", "^START"),))
     assert [entry["message"]["message"] for entry in pipe.entries(start("r1"), function("x"))] == ["x"]
     assert ledger.accepted("logs") == 1
+
+
+@pytest.mark.parametrize(("last", "sizes"), [(False, [3]), (True, [3, 2])])
+def test_what_comes_while_payloads_are_made_makes_no_small_ones(last: bool, sizes: list[int], pipe: Pipe) -> None:
+    for record in (start("r1"), function("a"), function("b")):
+        pipe.pipeline.take(record)
+    found = []
+    for payload in pipe.pipeline.seal(last=last):
+        found.append(payload.items)
+        if len(found) == 1:
+            for record in (function("c"), function("d")):
+                pipe.pipeline.take(record)
+    assert found == sizes
+    assert sum(payload.items for payload in pipe.pipeline.seal()) == 5 - sum(sizes)

@@ -23,8 +23,8 @@ LONGEST_DATAGRAM: Final = 65_507
 # A wake-up costs more than a datagram. What comes within this time waits in the kernel's buffer, which holds more than
 # a fast client sends in it.
 PAUSE_S: Final = 0.002
-# What `drain` reads at most, should the function's background never stop sending.
-MOST_DRAINED: Final = 100_000
+# What the kernel charges its buffer for the smallest datagram, less than that.
+LEAST_TRUESIZE: Final = 512
 # `getsockopt` of Linux: nine numbers, the last of which counts the datagrams for which there was no room.
 SO_MEMINFO: Final = 55
 DROPS_AT: Final = 32
@@ -53,6 +53,7 @@ class DogStatsDListener:
         if options.receive_buffer:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options.receive_buffer)
         self._socket = bound
+        self._most_waiting = options.queue + bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // LEAST_TRUESIZE
         self._take = take
         self._ledger = ledger
         self._most = options.queue
@@ -68,8 +69,10 @@ class DogStatsDListener:
             await anyio.sleep(PAUSE_S)
 
     async def drain(self) -> None:
-        """Take what has arrived by now: what comes after this call sees all that was sent before it."""
-        for _ in range(MOST_DRAINED // BATCH):
+        """Take what has arrived by now: what comes after this call sees all that was sent before it. What arrives
+        meanwhile is not waited for: a function that goes on sending would keep a flush from ever beginning.
+        """
+        for _ in range(self._most_waiting // min(BATCH, self._most) + 1):
             if not self._turn():
                 break
             await anyio.lowlevel.checkpoint()

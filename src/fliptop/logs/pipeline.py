@@ -119,7 +119,11 @@ class LogPipeline:
         """Everything that waits, as payloads. `last` lets orphans go without an id: no request will come for them."""
         if last:
             self._release_orphans(None)
-        while (payload := self._buffer.take()) is not None:
+        # What comes while this is under way waits for the next time: a payload of a few entries costs as much to send
+        # as one of a thousand.
+        left = len(self._buffer)
+        while (last or left > 0) and (payload := self._buffer.take()) is not None:
+            left -= payload.items
             yield payload
 
     def give_up(self, reason: str) -> None:

@@ -34,6 +34,7 @@ METRICS: Final = (
     Metric("first_ms", "first", "ms", "the first caller's wait, init included"),
     Metric("billed_p50_ms", "billed, 50 %", "ms", "the environment is busy no longer with half of the invocations"),
     Metric("billed_p99_ms", "billed, 99 %", "ms", "the same for 99 % of them, the first one included"),
+    Metric("billed_max_ms", "longest", "ms", "the same for the longest of them"),
     Metric("errors", "errors", "%", "share of the invocations that did not succeed"),
 )
 
@@ -66,5 +67,6 @@ async def observe(cell: Cell, count: int) -> Sample | str:
         "first_ms": first.latency_ms,
         "billed_p50_ms": percentile(billed, 0.5),
         "billed_p99_ms": percentile(billed, 0.99),
+        "billed_max_ms": max(billed),
         "errors": 100 * sum(each.status != "success" for each in everything) / len(everything),
     }

@@ -17,6 +17,8 @@ from fliptop_lab.lambda_ import Invocation
 from fliptop_lab.run import Stage
 
 LOAD_SOURCE: Final = Path(__file__).parent / "load.c"
+REST: Final = b'{"rest": true}'
+"""The event of an invocation without any load."""
 PREFIX: Final = "load"
 """How all lines and metrics of the function begin."""
 DOGSTATSD_PORT: Final = 8125
@@ -36,7 +38,7 @@ def load(lines: int, metrics: int) -> dict[str, str]:
 @dataclass(frozen=True)
 class Pace:
     """``count`` invocations that begin ``rate`` times a second, or as soon as the environment is free; after ``before``
-    others, which do not count, as fast as possible. It ends early when ``patience_s`` have passed.
+    others without load, which do not count, as fast as possible. It ends early when ``patience_s`` have passed.
     """
 
     count: int
@@ -72,7 +74,7 @@ async def serve(stage: Stage, payload: bytes, pace: Pace, meter: Meter) -> Serve
     """From the first invocation to the end of SHUTDOWN. Between invocations everything is frozen."""
     environment, store = stage.environment, stage.intake.store
     for _ in range(pace.before):
-        await environment.invoke(payload)
+        await environment.invoke(REST)
     used, sent, begun = meter.cpu_ms(), len(store.requests), time.monotonic()
     done: list[Invocation] = []
     while len(done) < pace.count and time.monotonic() - begun < pace.patience_s:
