@@ -115,7 +115,7 @@ def _legacy_digest(program: Path) -> str:
     """Make the image that stands in for Datadog's, and return its digest."""
     container = _output("from", "scratch")
     _output("copy", "--chmod", "755", container, str(program.resolve()), "/opt/datadog-agent-go")
-    _output("commit", "--rm", container, LEGACY)
+    _output("commit", "--timestamp", "0", "--rm", container, LEGACY)  # the same program, the same digest
     return _images(LEGACY)[0]["digest"]
 
 
