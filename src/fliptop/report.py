@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from typing import Final, Literal
 
 Level = Literal["trace", "debug", "info", "warn", "error"]
 
 _RANK: Final = {"trace": 0, "debug": 1, "info": 2, "warn": 3, "error": 4, "critical": 5, "off": 6}
 _threshold = _RANK["info"]
+
+STDOUT: Final = 1
+# How long a line waits for somebody to read those before it. Blocked in `write`, the event loop would turn no more.
+FULL_MS: Final = 100
+_patience_ms = FULL_MS
 
 
 def set_level(level: str) -> None:
@@ -51,8 +57,22 @@ def _say(level: Level, text: str) -> None:
 
 
 def line(text: str) -> None:
-    """Write one line to stdout in a single `write`, so that lines of other processes never cut it in two."""
+    """Write one line to stdout in a single `write`, so that lines of other processes never cut it in two; a longer one
+    than a pipe takes at once, in pieces. What nobody reads is given up.
+    """
+    said = text.encode("utf-8", "backslashreplace") + b"\n"
     try:
-        os.write(1, text.encode("utf-8", "backslashreplace") + b"\n")
+        while said and _has_room():
+            said = said[os.write(STDOUT, said[: select.PIPE_BUF]) :]
     except OSError:
         return  # nobody reads stdout: there is nowhere left to say so
+
+
+def _has_room() -> bool:
+    """Wait until `PIPE_BUF` bytes can be written without waiting; no longer, if that was in vain the last time."""
+    global _patience_ms  # noqa: PLW0603 -- a process has one stdout
+    stdout = select.poll()
+    stdout.register(STDOUT, select.POLLOUT)
+    ready = bool(stdout.poll(_patience_ms))
+    _patience_ms = FULL_MS if ready else 0
+    return ready
