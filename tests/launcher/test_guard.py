@@ -301,6 +301,21 @@ def test_one_that_hangs_is_started_again(stage: Stage) -> None:
     assert stage.events() == ["r1", "r2", "SHUTDOWN"]
 
 
+def test_one_that_hangs_where_no_invocation_tells_is_started_again(stage: Stage) -> None:
+    """Managed Instances tell of SHUTDOWN alone, and are never frozen."""
+    environ = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
+    lives: list[list[Any]] = [["beat once", "ask", "hang"], SERVES]
+    played = stage.play(lives, [stage.after_births(2), 1.0, *SHUTDOWN], environ=environ)
+    assert played.headlines() == [("DD_EXTENSION_DIED", "hang")]
+    assert (played.nexts, stage.events()) == (1, ["SHUTDOWN"])
+
+
+def test_one_that_is_well_is_left_alone_where_no_invocation_tells(stage: Stage) -> None:
+    environ = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
+    played = stage.play([SERVES], [stage.after_births(1), 7.0, *SHUTDOWN], environ=environ)
+    assert (played.told, stage.events()) == ([], ["SHUTDOWN"])
+
+
 # --- the end ---
 
 
