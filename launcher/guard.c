@@ -292,6 +292,8 @@ static void look_after(struct guard *guard)
 	beats = guard->child.ledger->beats;
 	guard->silent = beats == guard->beats ? guard->silent + 1 : 0;
 	guard->beats = beats;
+	if (guard->ready->managed && guard->has_loaded && !guard->silent)
+		guard->deaths_in_a_row = 0; /* no event says so there */
 	if (guard->silent >= (beats ? SILENT_TICKS : LOADING_TICKS))
 		end_hang(guard);
 }
