@@ -139,7 +139,7 @@ static void serve(struct guard *guard)
 	guard->ticked_at = now_ms() - guard->at_work;
 	if (guard->is_waiting)
 		pass_on(guard);
-	else if (!guard->child.id && !guard->is_over)
+	else if ((!guard->child.id || guard->is_hung) && !guard->is_over)
 		ask(guard);
 }
 
@@ -277,20 +277,38 @@ static void take_requests(struct guard *guard)
 
 /* --- time --- */
 
+/* Only then is it looked after: in between, it may be frozen. On Managed Instances it never is. */
+static bool is_at_work(const struct guard *guard)
+{
+	return guard->child.id && (guard->turn == OURS || guard->ready->managed);
+}
+
+static void end_hang(struct guard *guard)
+{
+	guard->is_hung = true;
+	child_kill(&guard->child);
+	/* It may take its time to die: one that waits for a file system does. */
+	if (guard->turn == OURS && !guard->is_over)
+		ask(guard);
+}
+
 static void look_after(struct guard *guard)
 {
 	uint64_t beats;
 
 	guard->ticked_at = now_ms();
-	if (!guard->child.ledger)
+	/* Without a pidfd nothing tells of its end while a process that it has forked holds the connection. */
+	if (guard->child.process < 0)
+		take_requests(guard);
+	if (!guard->child.ledger || !guard->child.id)
 		return;
 	beats = guard->child.ledger->beats;
 	guard->silent = beats == guard->beats ? guard->silent + 1 : 0;
 	guard->beats = beats;
-	if (guard->silent >= (beats ? SILENT_TICKS : LOADING_TICKS)) {
-		guard->is_hung = true;
-		child_kill(&guard->child);
-	}
+	if (guard->ready->managed && guard->has_loaded && !guard->silent)
+		guard->deaths_in_a_row = 0; /* no event says so there */
+	if (guard->silent >= (beats ? SILENT_TICKS : LOADING_TICKS))
+		end_hang(guard);
 }
 
 static void look_at_clock(struct guard *guard)
@@ -301,7 +319,7 @@ static void look_at_clock(struct guard *guard)
 		ask(guard);
 	if (guard->turn == OURS && !guard->is_over && now >= guard->late_at)
 		ask_in_its_place(guard);
-	if (guard->turn == OURS && guard->child.id && now >= guard->ticked_at + TICK_MS)
+	if (is_at_work(guard) && now >= guard->ticked_at + TICK_MS)
 		look_after(guard);
 	if (!guard->child.id && !guard->is_alone && !guard->is_over && now >= guard->start_at)
 		start_child(guard);
@@ -315,7 +333,7 @@ static uint64_t next_moment(const struct guard *guard)
 		moment_ = guard->ask_at;
 	if (guard->turn == OURS)
 		moment_ = guard->is_over ? guard->end_at : guard->late_at;
-	if (guard->turn == OURS && guard->child.id)
+	if (is_at_work(guard))
 		moment_ = earlier(moment_, guard->ticked_at + TICK_MS);
 	if (!guard->child.id && !guard->is_alone)
 		moment_ = earlier(moment_, guard->start_at);

@@ -68,15 +68,15 @@ static const char *register_for(struct ready *ready, const char *name, const cha
 	return refusal("register", why, &ready->registration);
 }
 
-static const char *register_extension(struct ready *ready, const char *name, bool *managed)
+static const char *register_extension(struct ready *ready, const char *name)
 {
 	const char *why = register_for(ready, name,
-				       *managed ? "{\"events\": [\"SHUTDOWN\"]}" : "{\"events\": [\"INVOKE\", \"SHUTDOWN\"]}");
+				       ready->managed ? "{\"events\": [\"SHUTDOWN\"]}" : "{\"events\": [\"INVOKE\", \"SHUTDOWN\"]}");
 
-	if (!why || *managed || ready->registration.status != 403 ||
+	if (!why || ready->managed || ready->registration.status != 403 ||
 	    !text_equals(json_string(ready->registration.body, "errorType"), "Extension.InvalidEventType"))
 		return why;
-	*managed = true; /* so that is what this platform is, whatever the environment says */
+	ready->managed = true; /* so that is what this platform is, whatever the environment says */
 	return register_for(ready, name, "{\"events\": [\"SHUTDOWN\"]}");
 }
 
@@ -99,20 +99,20 @@ static bool logs_switched_off(char *const *environment)
 	return off;
 }
 
-static const char *ask_to_subscribe(const struct ready *ready, struct runtime_api *api, bool managed, bool platform_only)
+static const char *ask_to_subscribe(const struct ready *ready, struct runtime_api *api, bool platform_only)
 {
 	char body[512];
 	struct writer to = WRITER(body);
 	const struct request request = {"PUT /2022-07-01/telemetry", IDENTIFIER, ready->registration.wanted, JSON, body};
 
 	write_text(&to, "{\"schemaVersion\": \"");
-	write_text(&to, managed ? "2025-01-29" : "2022-12-13");
+	write_text(&to, ready->managed ? "2025-01-29" : "2022-12-13");
 	write_text(&to, "\", \"types\": [\"platform\"");
 	write_text(&to, platform_only ? "" : ", \"function\", \"extension\"");
 	/* No invocation waits for telemetry on Managed Instances; and what comes while one batch is still on its way to
 	 * an extension that loads, the platform drops there. So it had better be one batch. */
 	write_text(&to, "], \"buffering\": {");
-	write_text(&to, managed ? "\"maxItems\": 10000, \"maxBytes\": 1048576, \"timeoutMs\": 1000"
+	write_text(&to, ready->managed ? "\"maxItems\": 10000, \"maxBytes\": 1048576, \"timeoutMs\": 1000"
 				: "\"maxItems\": 1000, \"maxBytes\": 262144, \"timeoutMs\": 25");
 	write_text(&to, "}, \"destination\": {\"protocol\": \"HTTP\", \"URI\": \"http://sandbox.localdomain:");
 	write_text(&to, ready->listeners.all[TELEMETRY].port);
@@ -176,14 +176,14 @@ static bool ask_first(struct ready *ready, const struct start *start)
 }
 
 /* Both wait for nothing: the answer to each comes on a connection of its own. */
-static bool subscribe_beside(struct ready *ready, const struct start *start, bool managed, bool platform_only)
+static bool subscribe_beside(struct ready *ready, const struct start *start, bool platform_only)
 {
 	struct runtime_api beside = ready->api;
 	const char *why;
 	bool asked;
 
 	beside.socket = -1;
-	why = ask_to_subscribe(ready, &beside, managed, platform_only);
+	why = ask_to_subscribe(ready, &beside, platform_only);
 	asked = ask_first(ready, start);
 	end_subscription(ready, start, &beside, why);
 	runtime_api_close(&beside);
@@ -191,9 +191,9 @@ static bool subscribe_beside(struct ready *ready, const struct start *start, boo
 	return asked;
 }
 
-static void subscribe(struct ready *ready, const struct start *start, bool managed, bool platform_only)
+static void subscribe(struct ready *ready, const struct start *start, bool platform_only)
 {
-	const char *why = ask_to_subscribe(ready, &ready->api, managed, platform_only);
+	const char *why = ask_to_subscribe(ready, &ready->api, platform_only);
 
 	end_subscription(ready, start, &ready->api, why);
 	mark(ready, SUBSCRIBED, start);
@@ -201,12 +201,13 @@ static void subscribe(struct ready *ready, const struct start *start, bool manag
 
 bool become_ready(struct ready *ready, const struct start *start, char *const *environment, enum asking asking)
 {
-	bool managed = on_managed_instances(environment), platform_only = logs_switched_off(environment);
+	bool platform_only = logs_switched_off(environment);
 	const char *why;
 
+	ready->managed = on_managed_instances(environment);
 	listen_on_ports(ready, start);
 	mark(ready, LISTENING, start);
-	why = register_extension(ready, start->layer.name, &managed);
+	why = register_extension(ready, start->layer.name);
 	mark(ready, REGISTERED, start);
 	if (why) {
 		tell_cannot_register(start, ready->api.address, why);
@@ -214,8 +215,8 @@ bool become_ready(struct ready *ready, const struct start *start, char *const *e
 	}
 	if (ready->listeners.all[TELEMETRY].socket >= 0) {
 		if (asking == ASK_AT_ONCE && overlaps(environment))
-			return subscribe_beside(ready, start, managed, platform_only);
-		subscribe(ready, start, managed, platform_only);
+			return subscribe_beside(ready, start, platform_only);
+		subscribe(ready, start, platform_only);
 	}
 	return asking == ASK_LATER || ask_first(ready, start);
 }

@@ -17,6 +17,7 @@ struct ready {
 	struct listeners listeners;
 	struct http_response registration; /* the answer to register; `wanted` is the extension's identifier */
 	uint64_t reached_ns[PHASE_COUNT];  /* since the launcher's entry; 0: not yet */
+	bool managed;			   /* it is Managed Instances: many invocations at once, and no event but SHUTDOWN */
 };
 
 /* Do all that Lambda waits for, with `ready->api` found before; all but the last of it with ASK_LATER. False, and told,

@@ -141,6 +141,7 @@ def test_a_parent_that_wants_to_know_of_no_deaths(stage: Stage) -> None:
 
 
 MEMFD_CREATE = {"x86_64": 319, "aarch64": 279}
+PIDFD_OPEN = 434
 
 
 def without(number: int) -> None:
@@ -162,6 +163,57 @@ def test_without_books_nobody_is_taken_for_dead(stage: Stage) -> None:
     played = stage.play(lives, [invoke(60, "r1")], SHUTDOWN, preexec_fn=refused)
     assert stage.births()[0]["names"] == ["telemetry", "dogstatsd", "guard"]
     assert (played.told, stage.events()) == ([], ["r1", "SHUTDOWN"])
+
+
+@pytest.mark.usefixtures("forked")
+@pytest.mark.parametrize("last", ["event", "hang"])
+def test_without_pidfds_a_child_of_the_dead_does_not_keep_it_alive(stage: Stage, last: str) -> None:
+    """The kernel tells nothing of its end, and the connection is still open."""
+    lives: list[list[Any]] = [["beat", "ask", "fork", last, ["exit", 1]], SERVES]
+    kill = lambda: os.kill(stage.births()[0]["pid"], signal.SIGKILL)  # noqa: E731
+    first: Answer = [stage.after_births(1), 0.3, *([kill] if last == "hang" else []), invoke(900, "r1")]
+    played = stage.play(
+        lives, first, [stage.after_births(2), invoke(9, "r2")], SHUTDOWN, preexec_fn=lambda: without(PIDFD_OPEN)
+    )
+    assert [key for key, _ in played.headlines()] == ["DD_EXTENSION_DIED"]
+    assert "r2" in stage.events()
+    assert played.nexts == 3
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@pytest.fixture
+def freezer(stage: Stage) -> Iterator[Path]:
+    """A cgroup whose processes do not even die while it is frozen; then it is thawed."""
+    group = FREEZER / f"fliptop-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("needs root and a freezer of cgroup v1: what waits for a file system cannot be had otherwise")
+    yield group
+    (group / "freezer.state").write_text("THAWED")
+    stage.after(lambda: not (group / "cgroup.procs").read_text())()  # type: ignore[operator]
+    group.rmdir()
+
+
+def test_one_that_hangs_and_cannot_be_killed_is_not_waited_for(stage: Stage, freezer: Path) -> None:
+    def freeze() -> None:
+        (freezer / "cgroup.procs").write_text(str(stage.births()[0]["pid"]))
+        (freezer / "freezer.state").write_text("FROZEN")
+
+    def thaw() -> None:
+        (freezer / "freezer.state").write_text("THAWED")
+
+    lives: list[list[Any]] = [["beat", "ask", "event", "hang"], SERVES]
+    answers: list[Answer] = [
+        [stage.after_births(1), 0.3, invoke(900, "r1"), 0.3, freeze],
+        [invoke(900, "r2")],
+        [thaw, stage.after_births(2), invoke(9, "r3")],
+    ]
+    played = stage.play(lives, *answers, SHUTDOWN)
+    assert played.headlines() == [("DD_EXTENSION_DIED", "hang")]
+    assert stage.events() == ["r1", "r3", "SHUTDOWN"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user whose processes are limited")
