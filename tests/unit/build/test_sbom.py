@@ -166,7 +166,7 @@ def test_provenance_says_nothing_of_this_place() -> None:
     assert found["revision"] == "abc"
     assert "base_image" not in found
     assert found["tools"]["ziglang"] == sbom.importlib.metadata.version("ziglang")
-    assert found["locks"].keys() == {"requirements.lock", "build/freeze.lock"}
+    assert found["locks"].keys() == {"requirements.lock", "build/freeze.lock", "build/debian.lock"}
     assert str(samples.ROOT) not in json.dumps(found)
     assert found == sbom.provenance({"FLIPTOP_REVISION": "abc"})
     assert sbom.provenance({}).keys() == {"tools", "locks", "sources"}
