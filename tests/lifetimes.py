@@ -20,6 +20,7 @@ from fliptop_lab.functions import find
 from fliptop_lab.intake import Intake
 from fliptop_lab.lambda_ import ExecutionEnvironment, Function, Invocation, Platform
 from fliptop_lab.lambda_.events import Record
+from tests.ledgers import assert_adds_up
 
 ROOT = Path(__file__).resolve().parent.parent
 INTAKE_PORT = 9180
@@ -80,9 +81,13 @@ class Life:
 
     def ledger(self) -> dict[str, Any]:
         """The ledger that the extension logged at SHUTDOWN."""
-        (line,) = (line for line in self.said("extension") if "LEDGER | " in line)
-        summary: dict[str, Any] = json.loads(json.loads(line)["message"].split("LEDGER | ", 1)[1])
+        (summary,) = self.ledgers()
         return summary
+
+    def ledgers(self) -> list[dict[str, Any]]:
+        """The same, of each extension that got as far: after a reset there is another one."""
+        lines = (line for line in self.said("extension") if line.startswith("{") and "LEDGER | " in line)
+        return [json.loads(json.loads(line)["message"].split("LEDGER | ", 1)[1]) for line in lines]
 
     def exits(self, name: str = "datadog-agent") -> list[Mapping[str, Any]]:
         """How processes called `name` ended."""
@@ -107,6 +112,8 @@ async def live(plan: Plan, tmp_path: Path) -> Life:
                     await plan.meanwhile(life, number)
                 life.invocations.append(await environment.invoke(payload))
             await environment.shutdown()
+        for summary in life.ledgers():
+            assert_adds_up(summary)
         return life
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 from collections import Counter, defaultdict
@@ -82,23 +81,17 @@ def is_in_time(seen: Seen) -> None:
     assert min(spare) > 0
 
 
-def ledgers(life: Life) -> list[dict[str, Any]]:
-    """One for each life of the extension."""
-    lines = (json.loads(line)["message"] for line in life.said("extension") if "LEDGER | " in line)
-    return [json.loads(line.split("LEDGER | ", 1)[1]) for line in lines]
-
-
 def total(life: Life, signal: str) -> tuple[int, Counter[str]]:
     """Delivered, and dropped for which reasons, over all lives."""
-    entries = [ledger[signal] for ledger in ledgers(life) if signal in ledger]
+    entries = [ledger[signal] for ledger in life.ledgers() if signal in ledger]
     return sum(entry["delivered"] for entry in entries), sum((Counter(each["dropped"]) for each in entries), Counter())
 
 
 def loses_nothing_silently(seen: Seen) -> None:
     """Promise 3: the equation, in each life and for each signal; and the intake has what the ledger says."""
     life = seen.life
-    assert len(ledgers(life)) == len(life.exits())
-    for ledger in ledgers(life):
+    assert len(life.ledgers()) == len(life.exits())
+    for ledger in life.ledgers():
         for signal, entry in ledger.items():
             assert entry["accepted"] == entry["delivered"] + sum(entry["dropped"].values()), signal
             assert entry["pending"] == 0, signal

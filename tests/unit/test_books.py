@@ -55,6 +55,7 @@ def test_what_died_with_a_process_is_dropped(shared: int) -> None:
     assert third.summary()["logs"]["dropped"] == {"too_large": 1, DIED: 6}
 
 
+@pytest.mark.books_in_disorder
 def test_books_that_do_not_add_up_do_not_stop_the_next_life(shared: int) -> None:
     books = Books(os.dup(shared))
     books.add("logs accepted", 1)
