@@ -10,7 +10,10 @@
 #define IDENTIFIER_FOLDED "lambda-extension-identifier"
 #define JSON "Content-Type: application/json\r\n"
 
-enum { ERROR_KEPT = 200 };
+enum {
+	ERROR_KEPT = 200,
+	SUBSCRIBE_TIMEOUT_S = 5, /* half of what Lambda gives to init */
+};
 
 /* FLIPTOP_SUBSCRIBE: docs/cold-start.md has what the order of the two gains and costs. */
 static bool overlaps(char *const *environment)
@@ -126,8 +129,10 @@ static void end_subscription(struct ready *ready, const struct start *start, str
 {
 	struct http_response response = {0};
 
+	runtime_api_limit(api, SUBSCRIBE_TIMEOUT_S);
 	if (!why)
 		why = runtime_api_answer(api, &response, "");
+	runtime_api_limit(api, 0);
 	if (!why && response.status == 200)
 		return;
 	tell_no_telemetry(start, refusal("telemetry", why, &response));

@@ -64,6 +64,14 @@ void runtime_api_close(struct runtime_api *api)
 	api->socket = -1;
 }
 
+void runtime_api_limit(const struct runtime_api *api, unsigned seconds)
+{
+	const struct timeval limit = {.tv_sec = seconds};
+
+	if (api->socket >= 0)
+		setsockopt(api->socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
 static bool send_all(int socket_, const char *bytes, size_t length)
 {
 	while (length) {
@@ -129,7 +137,7 @@ const char *runtime_api_receive(struct runtime_api *api, struct http_response *r
 	if (got < 0 && errno == EINTR)
 		return NULL;
 	if (got < 0)
-		why = error_text(errno);
+		why = error_text(errno == EAGAIN ? ETIMEDOUT : errno);
 	else if (!got)
 		http_end(response);
 	else if (http_feed(response, bytes, (size_t)got) < (size_t)got)

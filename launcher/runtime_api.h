@@ -1,5 +1,5 @@
 /* The Runtime API at AWS_LAMBDA_RUNTIME_API: one connection, one request at a time. Nothing here limits the time that an
- * answer takes: Lambda decides that, and may freeze everything in the middle of it. */
+ * answer takes, unless that is asked for: Lambda decides that, and may freeze everything in the middle of it. */
 #ifndef FLIPTOP_RUNTIME_API_H
 #define FLIPTOP_RUNTIME_API_H
 
@@ -37,6 +37,9 @@ const char *runtime_api_answer(struct runtime_api *api, struct http_response *re
 /* Wait for some bytes of the answer that `response` was begun for. NULL, or why there will be no more of them; it is there
  * when its state is HTTP_COMPLETE. */
 const char *runtime_api_receive(struct runtime_api *api, struct http_response *response);
+
+/* Wait for the next answer's bytes so many seconds at a time; 0: without limit, as at first. */
+void runtime_api_limit(const struct runtime_api *api, unsigned seconds);
 
 /* Give the connection up. */
 void runtime_api_close(struct runtime_api *api);

@@ -4,7 +4,8 @@ Acts: "serve" events until SHUTDOWN, or in single steps: "ask" for the next even
 down, "beat" now and from then on, or "beat once", "count" an item in the books, "deliver" (take a connection on the
 telemetry port and write down what it says), "receive" (the same for a datagram), ["sleep", seconds], "hang", "close"
 the guard's connection, ["exit", code], ["kill", signal]. As nobody should: ["say", text, times] to the guard, be "deaf"
-to it, "fork" a child that keeps the sockets open, "scribble" all over the books, "blot" their first row, "shrink" them.
+to it, "gorge" on memory, "fork" a child that keeps the sockets open, "scribble" all over the books, "blot" their first
+row, "shrink" them.
 What happens goes into <its own path>.seen, a line of JSON for each.
 """
 
@@ -127,6 +128,11 @@ class Actor:
         os.closerange(0, 3)  # the test waits for their ends
         time.sleep(60)
         os._exit(0)
+
+    def gorge(self) -> None:
+        hoard = []
+        while True:
+            hoard.append(bytearray(1 << 20))
 
     def scribble(self) -> None:
         self.books[64:] = b"\x07" * (len(self.books) - 64)

@@ -181,6 +181,38 @@ def test_without_pidfds_a_child_of_the_dead_does_not_keep_it_alive(stage: Stage,
 
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
+MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+@pytest.fixture
+def little_memory(stage: Stage) -> Iterator[Path]:
+    """A cgroup whose processes have 64 MiB."""
+    group = MEMORY / f"fliptop-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("needs root and cgroup v1, to let the kernel run out of memory")
+    (group / "memory.limit_in_bytes").write_text(str(64 << 20))
+    yield group
+    remove(group, stage)
+
+
+def remove(group: Path, stage: Stage) -> None:
+    """Wait until what ran there has ended, the counter too."""
+    stage.after(lambda: not (group / "cgroup.procs").read_text())()  # type: ignore[operator]
+    group.rmdir()
+
+
+def test_out_of_memory_the_kernel_ends_the_extension_and_the_guard_goes_on(stage: Stage, little_memory: Path) -> None:
+    lives: list[list[Any]] = [["beat", "ask", "event", "count", "gorge"]] * 2 + [SERVES]
+    births = [stage.after_births(number) for number in (2, 3)]
+    answers: list[Answer] = [[invoke(60, "r1")], [births[0], invoke(60, "r2")], [births[1], invoke(9, "r3")]]
+    enter = lambda: (little_memory / "cgroup.procs").write_text("0")  # noqa: E731
+    played = stage.play(lives, *answers, SHUTDOWN, preexec_fn=enter)
+    assert "oom_kill 2" in (little_memory / "memory.oom_control").read_text()
+    assert played.headlines() == [("DD_EXTENSION_DIED", "SIGKILL")] * 2
+    assert [line["ledger"] for line in played.told] == [{"logs accepted": 1}, {"logs accepted": 2}]
+    assert (played.returncode, stage.events()) == (0, ["r1", "r2", "r3", "SHUTDOWN"])
 
 
 @pytest.fixture
@@ -193,8 +225,7 @@ def freezer(stage: Stage) -> Iterator[Path]:
         pytest.skip("needs root and a freezer of cgroup v1: what waits for a file system cannot be had otherwise")
     yield group
     (group / "freezer.state").write_text("THAWED")
-    stage.after(lambda: not (group / "cgroup.procs").read_text())()  # type: ignore[operator]
-    group.rmdir()
+    remove(group, stage)
 
 
 def test_one_that_hangs_and_cannot_be_killed_is_not_waited_for(stage: Stage, freezer: Path) -> None:

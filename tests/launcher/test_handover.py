@@ -295,6 +295,8 @@ def test_localhost_is_an_address(inspected: Layer) -> None:
         (http(500, '{"errorType": "unclosed\n'), 'telemetry: HTTP 500 {"errorType": "unclosed\n'),
         ([HANG_UP], "telemetry: connection closed before the answer was complete"),
         ([b"nonsense\r\n"], "telemetry: the answer is not HTTP"),
+        ([], "telemetry: Connection timed out"),
+        ([b"HTTP/1.1 200 OK\r\n"], "telemetry: Connection timed out"),
     ],
 )
 def test_without_a_subscription_it_goes_on_without_telemetry(inspected: Layer, answer: Answer, told: str) -> None:

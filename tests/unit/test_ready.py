@@ -193,8 +193,10 @@ def test_a_platform_that_closes_after_each_answer_is_asked_on_a_new_connection(s
     assert said == []
 
 
-def test_a_subscription_without_an_answer_costs_only_telemetry() -> None:
-    with ScriptedApi([REGISTERED, [HANG_UP], SHUTDOWN]) as api:
+@pytest.mark.parametrize("answer", [[HANG_UP], [], [b"HTTP/1.1 200 OK\r\n"]])
+def test_a_subscription_without_an_answer_costs_only_telemetry(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready, "SUBSCRIBE_TIMEOUT_S", 0.05)
+    with ScriptedApi([REGISTERED, answer, SHUTDOWN]) as api:
         handover = become_ready(api)
         assert handover.telemetry is None
         assert "got no answer" in handover.warnings[0]

@@ -30,6 +30,8 @@ DOGSTATSD_PORT: Final = 8125
 DATAGRAM_BUFFER: Final = 4 * 1024 * 1024
 BACKLOG: Final = 128
 ALL_TYPES: Final = ("platform", "function", "extension")
+# Half of what Lambda gives to init. Without telemetry the function runs, without an answer it would not.
+SUBSCRIBE_TIMEOUT_S: Final = 5.0
 MANAGED_INSTANCES: Final = "lambda-managed-instances"
 FIRST_INHERITED: Final = 3
 
@@ -183,7 +185,11 @@ def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[R
 
 def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
     try:
-        if extensions_api.subscribed(api.call(request)):
+        api.send(request)
+        api.socket.settimeout(SUBSCRIBE_TIMEOUT_S)
+        answer = api.receive()
+        api.socket.settimeout(None)
+        if extensions_api.subscribed(answer):
             return True
     except Refused as refusal:
         warnings.append(f"the platform refused the telemetry subscription ({refusal}): no logs will be collected")
