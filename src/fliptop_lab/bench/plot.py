@@ -53,7 +53,8 @@ class Scale:
         if least > 0 and most / least >= LOGARITHMIC_FROM:
             return cls(least / 1.15, most * 1.15, left, right, True)
         margin = (most - least) * 0.06 or abs(most) * 0.05 or 1.0
-        return cls(0.0 if 0 <= least < most / 2 else least - margin, most + margin, left, right, False)
+        from_zero = 0 <= least < most / 2 or least == most == 0
+        return cls(0.0 if from_zero else least - margin, most + margin, left, right, False)
 
     def x(self, value: float) -> float:
         """The position of a value."""

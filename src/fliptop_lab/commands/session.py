@@ -109,7 +109,8 @@ class Session:
     def title(self) -> str:
         """What was measured, in one line."""
         layer = f" · {self.layer.path} ({self.layer.flavour or 'not made by `make layer`'})" if self.layer else ""
-        return f"{self.what}, {self.runs} runs each{layer}"
+        runs = "1 run" if self.runs == 1 else f"{self.runs} runs"
+        return f"{self.what}, {runs} each{layer}"
 
     def carry_out(self, observe: Observe, *, rehearsed: bool = True) -> None:
         """Measure; on a terminal a bar on stderr shows how far it is."""
