@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,8 @@ import pytest
 from fliptop_lab.fallbacks import Tally
 from fliptop_lab.fallbacks.exports import Record
 from fliptop_lab.legacy import install
+from tests.deaths import kill_three
 from tests.lifetimes import Life, Plan, layer_under_test, live
-from tests.promises.test_guard import extension, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 FALLBACK, TOO_LATE = "DD_EXTENSION_FALLBACK_REASON", "DD_EXTENSION_FALLBACK_TOO_LATE"
@@ -177,13 +176,6 @@ async def test_once_registered_the_guard_carries_the_function_until_the_next_sta
 
 async def test_one_that_is_killed_before_it_has_adopted_its_sockets(with_legacy: Path, tmp_path: Path) -> None:
     killers: list[asyncio.Task[None]] = []
-
-    async def kill_three(life: Life) -> None:
-        killed: list[int | None] = [None]
-        for _ in range(3):
-            await until(lambda: extension(life) not in killed)
-            killed.append(extension(life))
-            os.kill(killed[-1] or 0, signal.SIGKILL)
 
     async def meanwhile(life: Life, invocation: int) -> None:
         if invocation == 0:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deaths import kill_before_the_second
 from tests.lifetimes import Life, Plan, live
-from tests.promises.test_guard import kill_before_the_second
 from tests.promises.test_metrics_arrive import balanced, distributed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]

@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
+from tests.deaths import extension, kill_three, until
 from tests.lifetimes import Life, Plan, live
 from tests.promises.test_in_time import spare_seconds
 
@@ -33,24 +33,6 @@ SLOW = b'{"sleep": 0.6}'
 TIMEOUT_S = 20.0
 
 
-def extension(life: Life) -> int | None:
-    """The pid of the extension's process, the guard's child."""
-    guard = life.environment.pids().get("datadog-agent")
-    try:
-        children = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
-    except OSError:
-        return None
-    return int(children[0]) if children else None
-
-
-async def kill_before_the_second(life: Life, invocation: int) -> None:
-    """A `meanwhile`: the extension dies between the first invocation and the second."""
-    if invocation == 1:
-        pid = extension(life)
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-
-
 def has_adopted(life: Life) -> bool:
     pid = extension(life)
     try:
@@ -61,12 +43,6 @@ def has_adopted(life: Life) -> bool:
 
 def count(life: Life, kind: str, name: str) -> int:
     return sum(record.kind == kind and record.name == name for record in life.records)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(30):
-        while not condition():  # noqa: ASYNC110 -- other processes make it true
-            await asyncio.sleep(0.002)
 
 
 async def loading(life: Life) -> None:
@@ -204,16 +180,9 @@ async def test_a_hang_is_noticed_within_seconds(moment: str, tmp_path: Path) -> 
 async def test_one_that_dies_again_and_again_leaves_the_function_alone(tmp_path: Path) -> None:
     plans: list[asyncio.Task[None]] = []
 
-    async def reap(life: Life) -> None:
-        killed: list[int | None] = [None]
-        for _ in range(3):
-            await until(lambda: extension(life) not in killed)
-            killed.append(extension(life))
-            os.kill(killed[-1] or 0, signal.SIGKILL)
-
     async def meanwhile(life: Life, invocation: int) -> None:
         if invocation == 0:
-            plans.append(asyncio.create_task(reap(life)))
+            plans.append(asyncio.create_task(kill_three(life)))
 
     life = await live(Plan(timeout_s=TIMEOUT_S, meanwhile=meanwhile), tmp_path)
     await plans[0]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deaths import extension, kill_before_the_second
 from tests.lifetimes import Life, Plan, live
-from tests.promises.test_guard import extension, kill_before_the_second
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 CLIENTS = Path(__file__).parent / "clients"

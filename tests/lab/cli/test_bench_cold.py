@@ -5,32 +5,20 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from typer.testing import CliRunner, Result
+from tests.lab.cli.commands import lab, last_line
 
 from fliptop_lab import legacy
 from fliptop_lab.bench.cold import METRICS, observing
 from fliptop_lab.bench.measuring import Cell, measure
 from fliptop_lab.bench.subscribe import arrivals
 from fliptop_lab.bench.variants import FLOOR_SOURCE, Choice, unpacked
-from fliptop_lab.cli import app
 from fliptop_lab.functions import find
 from fliptop_lab.functions.compiling import compile_c
 from fliptop_lab.run import Plan
 from fliptop_lab.staging import Ingredients, LayerError, find_layer
-
-
-def lab(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["bench", *arguments])
-
-
-def last_line(result: Result) -> dict[str, Any]:
-    assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return found
 
 
 @pytest.fixture

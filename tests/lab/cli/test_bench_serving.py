@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from typer.testing import CliRunner, Result
+from tests.lab.cli.commands import lab, last_line
 
 from fliptop_lab import legacy
 from fliptop_lab.bench import fault, steady, throughput
 from fliptop_lab.bench.serving import percentile
-from fliptop_lab.cli import app
-
-
-def lab(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["bench", *arguments])
-
-
-def last_line(result: Result) -> dict[str, Any]:
-    assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return found
 
 
 @pytest.fixture
