@@ -51,7 +51,7 @@ async def test_a_flush_that_a_freeze_interrupts_is_no_loss(tmp_path: Path) -> No
         if number:
             await life.environment.idle(1.2)
 
-    plan = Plan(function="python", environment=chosen("continuously,0"), meanwhile=freeze, faults=["delay=0.3"])
+    plan = Plan(function="python", environment=chosen("continuously,0"), meanwhile=freeze, faults=["delay=0.2"])
     nothing_lost(await live(plan, tmp_path), 3)
 
 

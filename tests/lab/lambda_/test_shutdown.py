@@ -191,8 +191,11 @@ def test_when_the_lab_is_killed_the_kernel_ends_the_environment(tmp_path: Path) 
 
 def alive(pid: str) -> bool:
     """Neither gone nor a zombie that someone else will reap."""
-    status = Path("/proc", pid, "stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        status = Path("/proc", pid, "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # the second: gone between opening and reading
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def swept(folder: Path) -> None:
