@@ -1,7 +1,7 @@
 """The extension from its sources, stopped once before a chosen turn of its event loop, as a freeze would stop it.
 
-FLIPTOP_TEST_STOP_AT names the turn, counted from 1. A process that holds nothing of the extension's but its stdout
-continues it after a moment, and says so there: if it does not, the loop never came that far.
+FLIPTOP_TEST_STOP_AT names the turn, counted from 1. A process of its own does it and continues it after a moment, and
+says so on stdout: if it does not, the loop never came that far.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 from fliptop.__main__ import main
 
@@ -20,23 +19,19 @@ STOPPED_S = 0.05
 turns = 0
 
 
-def continue_later() -> int:
-    """Fork what continues this process after it has stopped; return the descriptor that starts it when closed."""
+def be_stopped() -> None:
+    """Fork what stops this process and continues it, and wait for that."""
     stopped = os.getpid()
-    told, tell = os.pipe()
-    if os.fork():
-        os.close(told)
-        return tell
-    os.close(tell)
-    os.read(told, 1)
-    os.closerange(2, 64)
-    # The state is the field behind the name, which stands in parentheses.
-    while Path(f"/proc/{stopped}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-        time.sleep(0.001)
-    time.sleep(STOPPED_S)
-    os.write(1, f"{STOPPED}\n".encode())
-    os.kill(stopped, signal.SIGCONT)
-    os._exit(0)
+    over, done = os.pipe()
+    if not os.fork():
+        os.kill(stopped, signal.SIGSTOP)
+        time.sleep(STOPPED_S)
+        os.write(1, f"{STOPPED}\n".encode())
+        os.kill(stopped, signal.SIGCONT)
+        os._exit(0)
+    os.close(done)
+    os.read(over, 1)
+    os.close(over)
 
 
 def stop_at(turn: int) -> None:
@@ -47,8 +42,7 @@ def stop_at(turn: int) -> None:
         global turns  # noqa: PLW0603 -- one loop, one count
         turns += 1
         if turns == turn:
-            os.close(continue_later())
-            os.kill(os.getpid(), signal.SIGSTOP)
+            be_stopped()
         run_once(loop)
 
     asyncio.BaseEventLoop._run_once = counted  # type: ignore[attr-defined]
