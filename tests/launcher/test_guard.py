@@ -303,6 +303,7 @@ def test_one_that_hangs_is_started_again(stage: Stage) -> None:
     assert stage.events() == ["r1", "r2", "SHUTDOWN"]
 
 
+@pytest.mark.slow
 def test_one_that_hangs_where_no_invocation_tells_is_started_again(stage: Stage) -> None:
     """Managed Instances tell of SHUTDOWN alone, and are never frozen."""
     environ = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
@@ -312,6 +313,7 @@ def test_one_that_hangs_where_no_invocation_tells_is_started_again(stage: Stage)
     assert (played.nexts, stage.events()) == (1, ["SHUTDOWN"])
 
 
+@pytest.mark.slow
 def test_a_second_of_work_between_deaths_is_a_new_beginning_where_no_invocation_tells(stage: Stage) -> None:
     environ = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
     lives = [*[["beat", "ask", ["sleep", 2.5], ["exit", 1]]] * 4, SERVES]
@@ -320,6 +322,7 @@ def test_a_second_of_work_between_deaths_is_a_new_beginning_where_no_invocation_
     assert stage.events() == ["SHUTDOWN"]
 
 
+@pytest.mark.slow
 def test_one_that_is_well_is_left_alone_where_no_invocation_tells(stage: Stage) -> None:
     environ = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
     played = stage.play([SERVES], [stage.after_births(1), 7.0, *SHUTDOWN], environ=environ)

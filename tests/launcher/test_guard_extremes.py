@@ -92,6 +92,7 @@ def test_books_cannot_be_taken_from_the_guard(stage: Stage) -> None:
     assert played.headlines() == [("DD_EXTENSION_DIED", "exit 1")]
 
 
+@pytest.mark.slow
 def test_a_hang_is_noticed_over_many_short_invocations(stage: Stage) -> None:
     """None of which lasts as long as the guard waits between two looks."""
     lives = [["beat once", "ask", "event", "hang"], SERVES]
@@ -228,6 +229,7 @@ def freezer(stage: Stage) -> Iterator[Path]:
     remove(group, stage)
 
 
+@pytest.mark.slow
 def test_one_that_hangs_and_cannot_be_killed_is_not_waited_for(stage: Stage, freezer: Path) -> None:
     def freeze() -> None:
         (freezer / "cgroup.procs").write_text(str(stage.births()[0]["pid"]))

@@ -296,7 +296,7 @@ def test_localhost_is_an_address(inspected: Layer) -> None:
         ([HANG_UP], "telemetry: connection closed before the answer was complete"),
         ([b"nonsense\r\n"], "telemetry: the answer is not HTTP"),
         ([], "telemetry: Connection timed out"),
-        ([b"HTTP/1.1 200 OK\r\n"], "telemetry: Connection timed out"),
+        pytest.param([b"HTTP/1.1 200 OK\r\n"], "telemetry: Connection timed out", marks=pytest.mark.slow),
     ],
 )
 def test_without_a_subscription_it_goes_on_without_telemetry(inspected: Layer, answer: Answer, told: str) -> None:

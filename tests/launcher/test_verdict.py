@@ -116,7 +116,7 @@ def test_one_that_gives_no_answer_will_not_serve(layer: Layer, kind: str) -> Non
         ("exit 127", "exit 127"),
         ("kill -SEGV $$", "SIGSEGV"),
         ("exec >&-; exec sleep 60", "SIGKILL"),
-        ("exec sleep 60", "hang"),
+        pytest.param("exec sleep 60", "hang", marks=pytest.mark.slow),
     ],
 )
 def test_one_that_dies_or_hangs_before_it_answers(layer: Layer, script: str, cause: str) -> None:

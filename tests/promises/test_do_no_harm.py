@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ from tests.lifetimes import Life, Plan, live
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-FAULTS = ["refuse", "blackhole", "500", "403", "413", "429,retry-after=5", "reset-headers", "reset-body", "delay=1"]
+FAULTS: list[Any] = ["refuse", "blackhole", "500", "403", "413", "429,retry-after=5", "reset-headers", "reset-body"]
+FAULTS.append(pytest.param("delay=1", marks=pytest.mark.slow))
 
 
 def unharmed(life: Life) -> None:

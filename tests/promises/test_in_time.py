@@ -28,7 +28,7 @@ def spare_seconds(life: Life, timeout_s: float) -> list[float]:
 
 
 @pytest.mark.parametrize("fault", ["blackhole", "delay=2", "refuse"])
-@pytest.mark.parametrize("timeout_s", [1.0, 3.0])
+@pytest.mark.parametrize("timeout_s", [1.0, pytest.param(3.0, marks=pytest.mark.slow)])
 async def test_a_dead_intake_never_costs_the_deadline(fault: str, timeout_s: float, tmp_path: Path) -> None:
     life = await live(Plan(faults=[fault], timeout_s=timeout_s), tmp_path)
     assert len(spare_seconds(life, timeout_s)) == 3
