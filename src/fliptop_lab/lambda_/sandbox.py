@@ -265,13 +265,16 @@ class Sandbox:
 
 
 def visible(command: str, more: Sequence[Path]) -> list[Path]:
-    """Host directories that the environment's processes need in place: interpreters and this project's own sources."""
+    """Host directories that the environment's processes need in place: interpreters and this project's own sources.
+
+    `more` come first: what is shown with them need not be shown again, but would stand in their place if shown before.
+    """
     found = shutil.which(command)
     prefixes = [Path(sys.prefix), Path(sys.base_prefix), Path(fliptop_lab.__file__).parents[1]]
     if found is not None:
         path = Path(found).absolute()
         prefixes += [path.parents[1], path.resolve().parents[1]] if len(path.parents) > 2 else []
-    return list(dict.fromkeys(path for path in (*prefixes, *more) if path != Path("/")))
+    return list(dict.fromkeys(path for path in (*more, *prefixes) if path != Path("/")))
 
 
 @cache
