@@ -16,7 +16,7 @@ demo: setup launcher-native  ## a real function, the extension and its launcher,
 	@$(VENV)/python build/layer.py --source
 	@$(VENV)/fliptop-lab demo $(ARGS)
 
-test: setup launcher-native check launcher-sanitized example-functions  ## lint, types and every test that takes seconds (about three minutes)
+test: setup launcher-native check launcher-sanitized example-functions  ## lint, types and every test that takes seconds (about five minutes)
 	@$(VENV)/pytest -m "not slow and not frozen" $(ARGS)
 
 setup: $(READY)  ## the virtual environment that everything runs in (done by every other task when needed)
