@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from fliptop_lab.bench.measuring import Cell, Metric, Sample, metered, preferred
-from fliptop_lab.bench.serving import Pace, percentile, serve
+from fliptop_lab.bench.measuring import Cell, Metric, Sample
+from fliptop_lab.bench.serving import percentile, serve_after_one
 from fliptop_lab.bench.variants import Variant
 from fliptop_lab.run import Plan, opened
 
@@ -54,10 +54,7 @@ def cells(base: Plan, variants: Sequence[Variant], faults: Sequence[str]) -> lis
 async def observe(cell: Cell, count: int) -> Sample | str:
     """``count`` invocations after the first one, one after the other. An error is a result."""
     async with opened(cell.plan) as stage:
-        meter = metered(cell, stage)
-        with preferred():
-            first = await stage.environment.invoke(cell.plan.payload)
-            served = await serve(stage, cell.plan.payload, Pace(count), meter)
+        first, served = await serve_after_one(stage, cell, count)
     everything = [first, *served.invocations]
     waits = [each.latency_ms for each in served.invocations]
     billed = [float(each.billed_ms) for each in everything]

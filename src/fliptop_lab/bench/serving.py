@@ -10,6 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
+from fliptop_lab.bench.measuring import Cell, metered, preferred
 from fliptop_lab.bench.meter import Meter
 from fliptop_lab.functions import Prepared
 from fliptop_lab.functions.compiling import compile_c
@@ -68,6 +69,14 @@ class Served:
     def per_invocation(self, value: float | None) -> float | None:
         """The share of one invocation."""
         return None if value is None else value / len(self.invocations)
+
+
+async def serve_after_one(stage: Stage, cell: Cell, count: int) -> tuple[Invocation, Served]:
+    """A first invocation, with init in it, then ``count`` others, one after the other."""
+    meter = metered(cell, stage)
+    with preferred():
+        first = await stage.environment.invoke(cell.plan.payload)
+        return first, await serve(stage, cell.plan.payload, Pace(count), meter)
 
 
 async def serve(stage: Stage, payload: bytes, pace: Pace, meter: Meter) -> Served:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from fliptop_lab.bench.measuring import Cell, Metric, Sample, metered, preferred, trouble
-from fliptop_lab.bench.serving import PREFIX, Pace, load, serve
+from fliptop_lab.bench.measuring import Cell, Metric, Sample, trouble
+from fliptop_lab.bench.serving import PREFIX, load, serve_after_one
 from fliptop_lab.bench.variants import Variant
 from fliptop_lab.intake import Intake
 from fliptop_lab.run import Plan, opened
@@ -40,10 +40,7 @@ def cells(base: Plan, variants: Sequence[Variant], datagrams: int, lines: int) -
 async def observe(cell: Cell, count: int) -> Sample | str:
     """``count`` invocations, one after the other."""
     async with opened(cell.plan) as stage:
-        meter = metered(cell, stage)
-        with preferred():
-            first = await stage.environment.invoke(cell.plan.payload)
-            served = await serve(stage, cell.plan.payload, Pace(count), meter)
+        first, served = await serve_after_one(stage, cell, count)
     if reason := trouble(stage.environment.init_result, [first, *served.invocations]):
         return reason
     # The first invocation's are among what arrives, though what it cost is not counted.
