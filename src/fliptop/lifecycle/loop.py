@@ -5,7 +5,7 @@ not this time; then ask for the next event. All of it within the invocation's de
 take the last records, flush once more, settle the ledger.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import anyio
@@ -70,7 +70,7 @@ class Observer(Protocol):
 
 class Lifecycle:
     """One execution environment's life, from the first event to SHUTDOWN. `margin_s` is kept free before the deadline
-    of each event; `telemetry` False: no records will come. `observer` is told of each event;
+    of each event; `telemetry` False: no records will come. `observers` are told of each event;
     `strategy` is what the user chose.
     """
 
@@ -80,13 +80,13 @@ class Lifecycle:
         identity: Identity,
         milestones: Milestones,
         options: Options,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._clock = clock
         self._margin_s, self._telemetry, _ = options
         self._identity = identity
         self._milestones = milestones
-        self._observer = observer
+        self._observers = observers
         self._control = FlushControl(options.strategy, clock)
         self._last_request: str | None = None
 
@@ -112,7 +112,7 @@ class Lifecycle:
     async def _invocation(self, event: Invoke, flusher: Flusher, overlap: Overlap) -> None:
         report.debug(f"Invoke event {event.request_id}; deadline: {event.deadline_ms}")
         self._last_request = event.request_id
-        self._tell_observer(event)
+        self._tell_observers(event)
         self._identity.learn_arn(event.function_arn)
         match self._control.begin():
             case "overlap":
@@ -161,20 +161,21 @@ class Lifecycle:
         if self._last_request is not None and self._milestones.proven:
             with anyio.move_on_after(min(left, LAST_RECORDS_S)):
                 await self._milestones.reported(self._last_request)
-        self._tell_observer(event)
+        self._tell_observers(event)
         with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s) / 2):
             await overlap.settled()
         await overlap.stop()
         await flusher.finish(self._left(event.deadline_ms, self._margin_s))
 
-    def _tell_observer(self, event: Event) -> None:
-        try:
-            if self._observer is not None and isinstance(event, Invoke):
-                self._observer.invoked(event.request_id)
-            elif self._observer is not None:
-                self._observer.shut_down()
-        except Exception as problem:  # noqa: BLE001 -- promise 1: nor may it cost the flush
-            report.error(f"{type(event).__name__} could not be measured ({problem!r})")
+    def _tell_observers(self, event: Event) -> None:
+        for observer in self._observers:
+            try:
+                if isinstance(event, Invoke):
+                    observer.invoked(event.request_id)
+                else:
+                    observer.shut_down()
+            except Exception as problem:  # noqa: BLE001 -- promise 1: nor may it cost the flush
+                report.error(f"{type(event).__name__} could not be measured ({problem!r})")
 
     def _left(self, deadline_ms: int, margin_s: float) -> float:
         return time_left(deadline_ms, self._clock.wall(), margin_s)
