@@ -28,7 +28,7 @@ class TelemetryReader:
     """
 
     def __init__(
-        self, inbox: Inbox, takers: Sequence[Taker], milestones: Milestones, identity: Identity, ledger: Ledger
+        self, inbox: Inbox[bytes], takers: Sequence[Taker], milestones: Milestones, identity: Identity, ledger: Ledger
     ) -> None:
         self._inbox = inbox
         self._takers = takers

@@ -25,7 +25,7 @@ def post(body: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def listening(inbox: Inbox, limits: Limits | None = None) -> AsyncIterator[int]:
+async def listening(inbox: Inbox[bytes], limits: Limits | None = None) -> AsyncIterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -41,7 +41,7 @@ async def exchange(stream: SocketStream, data: bytes = POST) -> bytes:
 
 
 async def test_a_delivery_is_kept_and_answered() -> None:
-    inbox = Inbox(Ledger())
+    inbox = Inbox[bytes](Ledger())
     async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         for body in (b"[]", b"{}", b"[]"):
             assert (await exchange(stream, post(body))).startswith(b"HTTP/1.1 200")
@@ -50,7 +50,7 @@ async def test_a_delivery_is_kept_and_answered() -> None:
 
 
 async def test_a_full_inbox_asks_for_the_same_again() -> None:
-    inbox = Inbox(Ledger(), ceiling=3)
+    inbox = Inbox[bytes](Ledger(), ceiling=3)
     async with listening(inbox) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         assert (await exchange(stream, post(b"[]"))).startswith(b"HTTP/1.1 200")
         assert (await exchange(stream, post(b"{}"))).startswith(b"HTTP/1.1 503")
@@ -61,7 +61,7 @@ async def test_a_full_inbox_asks_for_the_same_again() -> None:
 
 @pytest.mark.parametrize("nonsense", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", POST[:-1]])
 async def test_a_client_that_misbehaves_costs_its_own_connection(nonsense: bytes) -> None:
-    inbox = Inbox(Ledger())
+    inbox = Inbox[bytes](Ledger())
     async with listening(inbox) as port:
         async with await anyio.connect_tcp("127.0.0.1", port) as bad:
             await bad.send(nonsense)
@@ -73,7 +73,7 @@ async def test_a_client_that_misbehaves_costs_its_own_connection(nonsense: bytes
 
 
 async def test_over_the_ceiling_a_connection_waits_for_its_turn() -> None:
-    inbox = Inbox(Ledger())
+    inbox = Inbox[bytes](Ledger())
     async with listening(inbox, Limits(connections=1)) as port:
         first = await anyio.connect_tcp("127.0.0.1", port)
         assert (await exchange(first)).startswith(b"HTTP/1.1 200")
@@ -89,7 +89,7 @@ async def test_over_the_ceiling_a_connection_waits_for_its_turn() -> None:
 
 async def test_a_client_that_sends_nothing_loses_its_place() -> None:
     async with (
-        listening(Inbox(Ledger()), Limits(connections=1, first_request_s=0.05)) as port,
+        listening(Inbox[bytes](Ledger()), Limits(connections=1, first_request_s=0.05)) as port,
         await anyio.connect_tcp("127.0.0.1", port) as idle,
         await anyio.connect_tcp("127.0.0.1", port) as busy,
     ):
@@ -101,17 +101,17 @@ async def test_a_client_that_sends_nothing_loses_its_place() -> None:
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 200), ("PUT", 200), ("GET", 405), ("DELETE", 405)])
 def test_every_path_is_served_for_deliveries_only(method: str, status: int) -> None:
-    answer = telemetry_handler(Inbox(Ledger()))(Request(method, "/any/path"))
+    answer = telemetry_handler(Inbox[bytes](Ledger()))(Request(method, "/any/path"))
     assert answer.status == status
     assert answer == Response(200) or answer.header("allow") == "POST, PUT"
 
 
 async def test_a_delivery_is_accounted_for_until_it_has_been_read() -> None:
     ledger = Ledger()
-    inbox = Inbox(ledger, ceiling=4)
-    assert inbox.put(b"one")
-    assert not inbox.put(b"too much")
-    assert inbox.put(b"2")
+    inbox = Inbox[bytes](ledger, ceiling=4)
+    assert inbox.put(b"one", 3)
+    assert not inbox.put(b"too much", 8)
+    assert inbox.put(b"2", 1)
     assert ledger.pending("deliveries") == 2
     assert await inbox.take() == b"one"
     assert ledger.pending("deliveries") == 2, "taken is not read"

@@ -18,7 +18,7 @@ from fliptop.listeners.inbox import Inbox
 REMEMBERED: Final = 16
 
 
-def telemetry_handler(inbox: Inbox) -> Handler:
+def telemetry_handler(inbox: Inbox[bytes]) -> Handler:
     """The handler that puts deliveries into `inbox`, each once.
 
     A platform that had to wait too long for an answer delivers the same bytes again. Times are part of them, so bytes
@@ -32,7 +32,7 @@ def telemetry_handler(inbox: Inbox) -> Handler:
         digest = blake2b(request.body, digest_size=16).digest()
         if digest in seen:
             return Response(200)
-        if not inbox.put(request.body):
+        if not inbox.put(request.body, len(request.body)):
             return Response(503)
         seen.append(digest)
         return Response(200)

@@ -42,8 +42,9 @@ class Handover:
 
     `api` has `/event/next` pending, unless `guarded`: then it leads to the guard, which speaks with the platform for us
     and has asked for nothing in our name. `telemetry` is the listening socket, None when its port was taken or the
-    platform has no telemetry; `dogstatsd` is bound for datagrams, None when its port was taken. `books` is the
-    descriptor of the memory that the guard shares (`outbox.books`).
+    platform has no telemetry; `dogstatsd` is bound for datagrams, None when its port was taken; `trace_agent` and
+    `lifecycle` listen for tracers, None likewise. `books` is the descriptor of the memory that the guard shares
+    (`outbox.books`).
     `warnings` are sentences to log once settings (and with them the log level) are known.
     """
 
@@ -54,6 +55,8 @@ class Handover:
     warnings: tuple[str, ...] = ()
     guarded: bool = False
     books: int | None = None
+    trace_agent: socket.socket | None = None
+    lifecycle: socket.socket | None = None
 
 
 def adopt(environ: MutableMapping[str, str]) -> Handover | None:
