@@ -94,6 +94,14 @@ class Settings:
     lambda_customer_metrics_exclude_tags: tuple[str, ...] = _setting(values.words, ())
     histogram_aggregates: tuple[str, ...] = _setting(values.aggregates, ("max", "median", "avg", "count"))
     histogram_percentiles: tuple[int, ...] = _setting(values.percentiles, (95,))
+    apm_dd_url: str | None = _setting(values.base_url, None, "apm_config.apm_dd_url", masked=True)
+    apm_profiling_dd_url: str | None = _setting(values.base_url, None, "apm_config.profiling_dd_url", masked=True)
+    apm_debugger_dd_url: str | None = _setting(values.base_url, None, "apm_config.debugger_dd_url", masked=True)
+    apm_debugger_diagnostics_dd_url: str | None = _setting(
+        values.base_url, None, "apm_config.debugger_diagnostics_dd_url", masked=True
+    )
+    apm_telemetry_dd_url: str | None = _setting(values.base_url, None, "apm_config.telemetry.dd_url", masked=True)
+    evp_proxy_config_dd_url: str | None = _setting(values.base_url, None, "evp_proxy_config.dd_url", masked=True)
     proxy_https: str | None = _setting(values.proxy_url, None, "proxy.https", masked=True)
     proxy_no_proxy: tuple[str, ...] = _setting(values.words, (), "proxy.no_proxy")
     tls_cert_file: str = _setting(values.text, "")
@@ -145,6 +153,11 @@ class Settings:
     def metrics_compression(self) -> int:
         """The zstd level for metrics. The level for metrics beats the global one."""
         return self.metrics_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
+
+    @property
+    def apm_url(self) -> str:
+        """Where traces and APM statistics go, without a path."""
+        return self.apm_dd_url or f"https://trace.agent.{self.site}"
 
     @property
     def all_tags(self) -> dict[str, str]:
