@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(1500)
 # What the extension may have at any moment, all of its processes together: twice what has been seen of memory and open
 # files; of threads the guard's, the loop's, and those in which asyncio looks names up.
 MOST_MB, MOST_FILES, MOST_THREADS = 100, 64, 2 + min(32, (os.cpu_count() or 1) + 4)
-PORTS = {8125, 8999}
+PORTS = {8124, 8125, 8126, 8999}
 FINAL = {"403": "http_403", "413": "http_413"}
 QUICK = ("ok", "429", "500", "black-hole", "reset-body", "untrusted", "dead-dns", "proxy-down")
 
