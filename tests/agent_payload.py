@@ -73,7 +73,8 @@ def _classes() -> dict[str, type[Message]]:
         message = file.message_type.add(name=name)
         for text in fields.split(";"):
             _add(message, *text.split())
-    return message_factory.GetMessages([file], descriptor_pool.DescriptorPool())
+    classes: dict[str, type[Message]] = message_factory.GetMessages([file], descriptor_pool.DescriptorPool())
+    return classes
 
 
 def _add(message: Any, number: str, name: str, kind: str, of: str = "") -> None:

@@ -164,8 +164,8 @@ def others(outcome: Outcome) -> RenderableType | None:
 
 def _stats(group: StatsGroup) -> str:
     median = group.ok.quantile(0.5)
-    took = f", half of them within {median / 1e6:.3g} ms" if median is not None else ""
-    errors = f", {group.errors} errors" if group.errors else ""
+    took = f", half within {median / 1e6:.3g} ms" if median is not None else ""
+    errors = f", {group.errors} of them in error" if group.errors else ""
     return f"{group.service} {group.name} {group.resource}: {group.hits} hits{errors}{took}"
 
 

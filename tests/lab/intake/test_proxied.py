@@ -53,7 +53,8 @@ async def test_json_is_told_in_a_line(
 
 async def test_a_profile_is_a_form(intake: Intake, client: httpx.AsyncClient) -> None:
     binary = bytes(range(256)) + b"\r\n--not the boundary\r\n"
-    files = {"event": ("event.json", json.dumps(EVENT), "application/json"), "a.pprof": ("a.pprof", binary)}
+    event = json.dumps(EVENT).encode()
+    files = {"event": ("event.json", event, "application/json"), "a.pprof": ("a.pprof", binary, None)}
     async with httpx.AsyncClient(base_url=str(client.base_url), headers={"dd-api-key": "good"}) as plain:
         assert (await plain.post("/api/v2/profile", files=files)).status_code == 202
     (payload,) = intake.received.proxied
