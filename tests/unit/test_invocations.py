@@ -64,9 +64,7 @@ class Life:
         self.lookout.invocations.end(tuple(given.items()), json.dumps(answer).encode())
 
     def flush(self, *, last: bool = False) -> list[Chunk]:
-        coroutine = self.lookout.collect(last=last)
-        with pytest.raises(StopIteration):
-            coroutine.send(None)
+        assert list(self.lookout.seal(last=last)) == []
         chunks, self.sent = [chunk for chunk, _ in self.sent], []
         return chunks
 
@@ -326,9 +324,7 @@ def test_it_is_merged_and_not_sent(life: Life) -> None:
     assert life.lookout.watch(own(), Tracer(computed_stats=True))
     life.end()
     life.done("r1")
-    coroutine = life.lookout.collect(last=False)
-    with pytest.raises(StopIteration):
-        coroutine.send(None)
+    assert list(life.lookout.seal()) == []
     (((span,), tracer),) = life.sent
     assert (span.name, span.resource, span.service) == ("aws.lambda", "orders", "shop")
     assert (span.meta["language"], span.meta["cold_start"]) == ("java", "true")

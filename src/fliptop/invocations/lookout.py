@@ -6,10 +6,11 @@ The rest of the package is loaded when a tracer first tells of an invocation; th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from fliptop.clock import Clock
+from fliptop.outbox.payload import Payload
 from fliptop.platform.telemetry import Record
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Lookout:
             self._runs.append((request_id, at_s))
 
     def shut_down(self) -> None:
-        """The environment ends; `collect` will tell what is left."""
+        """The environment ends: the last `seal` tells of what is left."""
 
     def watch(self, span: Span, tracer: Tracer) -> bool:
         """Look at a span that a tracer sent. True: it has been made use of, and goes no further."""
@@ -80,7 +81,15 @@ class Lookout:
             self.invocations.loaded(span)
         return False
 
-    async def collect(self, *, last: bool) -> None:
-        """Pass on what is complete; when it is the `last` time, also what never will be."""
+    def seal(self, *, last: bool = False) -> Iterator[Payload]:
+        """Pass on what is complete to the pipeline of spans, whose turn is next; when it is the `last` time, also what
+        never will be. See `flusher.Pipeline`.
+        """
         if self._loaded is not None:
             self._loaded.collect(last=last)
+        return iter(())
+
+    def give_up(self, reason: str) -> None:
+        """See `flusher.Pipeline`."""
+        if self._loaded is not None:
+            self._loaded.give_up(reason)

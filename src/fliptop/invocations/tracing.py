@@ -157,7 +157,7 @@ class Invocations:
             invocation.request_id = request_id
             self._know(invocation)
         else:
-            self._lose(self._early)
+            self._lose_early()
             self._early = invocation
         return invocation
 
@@ -209,33 +209,52 @@ class Invocations:
             if invocation.is_done or last:
                 self._send(invocation)
         if last:
-            self._lose(self._early)
+            self._lose_early()
+
+    def give_up(self, reason: str) -> None:
+        """Forget all that has not been passed on, counted."""
+        for invocation in self._known.values():
+            self._lose(invocation, reason)
+        self._lose_early(reason)
 
     def _send(self, invocation: Invocation) -> None:
         """Pass on the trace of `invocation`, or what is known of it."""
         if invocation.sent:
             return
-        invocation.sent = True
         if not invocation.is_done and invocation.ending is not None:  # nobody will say when it ended but the tracer
             invocation.duration_ns = max(0, invocation.ending.at_ns - invocation.start_ns)
         initial = self._initial if invocation.is_first and not self._initial_is_placed else None
-        spans = chunk(invocation, self._options.naming, initial)
+        spans = self._chunk(invocation, initial)
         if spans:
             self._initial = None if initial is not None else self._initial
             self._out.add(spans, Tracer(computed_stats=invocation.own_computed_stats))
-        elif invocation.arrival is not None or invocation.own is not None:
+            _forget(invocation)
+        else:
             self._lose(invocation)
+
+    def _chunk(self, invocation: Invocation, initial: Span | None) -> Chunk:
+        try:
+            return chunk(invocation, self._options.naming, initial)
+        except Exception as problem:  # noqa: BLE001 -- promise 1: nor may one cost the flush of all others
+            report.error(f"an invocation cannot be told of: {problem!r}")
+            return []
+
+    def _lose(self, invocation: Invocation, reason: str = "unfinished_invocation") -> None:
+        """Its trace is not told of; that is a loss if a tracer has told of it."""
+        if invocation.arrival is not None or invocation.own is not None:
+            self._out.ledger.accept(SPANS)
+            self._out.ledger.drop(SPANS, 1, reason)
         _forget(invocation)
 
-    def _lose(self, invocation: Invocation | None) -> None:
-        """A tracer has told of it, and it cannot be placed."""
-        if invocation is not None:
-            self._out.ledger.accept(SPANS)
-            self._out.ledger.drop(SPANS, 1, "unfinished_invocation")
+    def _lose_early(self, reason: str = "unfinished_invocation") -> None:
+        early, self._early = self._early, None
+        if early is not None:
+            self._lose(early, reason)
 
 
 def _forget(invocation: Invocation) -> None:
-    """What has been sent is known by its id alone."""
+    """From here on it is known by its id alone."""
+    invocation.sent = True
     invocation.arrival = invocation.ending = invocation.own = None
     invocation.tags = {}
 
