@@ -213,7 +213,7 @@ async def test_the_same_request_again_is_ignored(pipeline: TracePipeline, ledger
 async def test_the_watcher_sees_what_tells_of_an_invocation(pipeline: TracePipeline, ledger: Ledger) -> None:
     seen = []
 
-    def watch(one: Span) -> bool:
+    def watch(one: Span, _: Tracer) -> bool:
         seen.append(one.name)
         one.meta["seen"] = "1"
         return one.resource == "dd-tracer-serverless-span"
@@ -234,7 +234,7 @@ async def test_a_placeholder_is_not_sent_even_if_nobody_watches(pipeline: TraceP
 
 
 async def test_a_watcher_that_fails_costs_nothing(pipeline: TracePipeline, said: list[str]) -> None:
-    def watch(one: Span) -> bool:
+    def watch(one: Span, _: Tracer) -> bool:
         raise KeyError(one.name)
 
     pipeline.watch = watch
