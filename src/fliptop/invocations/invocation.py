@@ -14,7 +14,7 @@ from fliptop.invocations.arrival import Arrival
 from fliptop.invocations.context import TID, Context
 from fliptop.invocations.ending import Ending
 from fliptop.invocations.options import Naming
-from fliptop.traces.span import Chunk, Span
+from fliptop.traces.span import Chunk, Span, Tracer
 
 PRIORITY: Final = "_sampling_priority_v1"
 ORIGIN: Final = "_dd.origin"
@@ -25,7 +25,8 @@ class Invocation:
     """What has been told about one request so far.
 
     `told_by`: who has said that it began; `start_ns`: when. `arrival` and `ending` are what the tracer has said, before
-    and after; `own` is the span by which it stands for the invocation in what it sends. `tags` are for the span.
+    and after; `own` is the span by which it stands for the invocation in what it sends, and `tracer` what
+    it says about itself there. `tags` are for the span.
     `is_first`: no other has been in this environment. `status` is the platform's word on how it ended, None until then.
     """
 
@@ -37,7 +38,7 @@ class Invocation:
     arrival: Arrival | None = None
     ending: Ending | None = None
     own: Span | None = None
-    own_computed_stats: bool = False
+    tracer: Tracer = field(default_factory=Tracer)
     status: str | None = None
     error_type: str = ""
     duration_ns: int = 0
