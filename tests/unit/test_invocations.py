@@ -363,6 +363,15 @@ def test_it_stands_in_for_an_end_that_nobody_told(life: Life) -> None:
     assert (span.trace_id, span.span_id, span.parent_id) == (1234, 99, 56)
 
 
+def test_it_may_begin_a_trace_of_its_own(life: Life) -> None:
+    life.lookout.invoked("r1")
+    life.start({"headers": CARRIER | {"x-datadog-trace-id": "5"}})
+    life.lookout.watch(own(), Tracer())
+    life.done("r1", status="error", errorType="Runtime.Unknown")
+    ((span,),) = life.flush()
+    assert (span.trace_id, span.span_id, span.parent_id, span.error) == (1234, 99, 56, 1)
+
+
 def test_one_that_comes_late_is_not_the_next_one_s(life: Life) -> None:
     life.run("r1")
     life.lookout.invoked("r2")
