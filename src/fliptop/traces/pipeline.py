@@ -35,7 +35,7 @@ REMEMBERED: Final = 64
 LONGEST_HEADER: Final = 200
 COMPLAINT_PAUSE_S: Final = 60.0
 
-Watch = Callable[[Span], bool]
+Watch = Callable[[Span, Tracer], bool]
 
 
 class TracePipeline:
@@ -74,7 +74,7 @@ class TracePipeline:
         return self._queue.spans
 
     async def take(self, request: Request) -> None:
-        """Take over what a tracer sent. What is cancelled midway goes on with the next request, or the next flush."""
+        """Take over what a tracer sent. What is cancelled midway goes on with the next request, or the last flush."""
         digest = blake2b(request.body, digest_size=16).digest()
         if digest in self._seen:
             report.debug("a tracer's request is known already: ignored")
@@ -87,7 +87,7 @@ class TracePipeline:
             self._unfinished.popleft()
 
     def add(self, chunk: Chunk, tracer: Tracer) -> None:
-        """Take over spans that were made here."""
+        """Take over spans that were made here; they are changed on their way."""
         for _ in self._accept(chunk, tracer):
             pass
 
@@ -97,7 +97,7 @@ class TracePipeline:
         reading = Reading(request.target.partition("?")[0], request.body, _traces_told(request.headers))
         in_a_row = 0
         for chunk in reading.chunks():
-            yield from self._accept(self._watched(chunk), tracer)
+            yield from self._accept(self._watched(chunk, tracer), tracer)
             in_a_row += len(chunk) or AT_ONCE
             if in_a_row >= AT_ONCE:
                 in_a_row = 0
@@ -105,18 +105,17 @@ class TracePipeline:
         if reading.lost:
             self._ledger.accept(SIGNAL, reading.lost)
             self._ledger.drop(SIGNAL, reading.lost, "unreadable")
-            self._complain(
-                f"{reading.lost} spans or traces in a request to {request.target} cannot be read: {reading.problem}"
-            )
+            what = f"{reading.lost} spans or traces in a request to {request.target:.100}"
+            self._complain(f"{what} cannot be read: {reading.problem:.200}")
 
-    def _watched(self, chunk: Chunk) -> Chunk:
+    def _watched(self, chunk: Chunk, tracer: Tracer) -> Chunk:
         if self.watch is None:
             return chunk
-        return [span for span in chunk if not (_tells(span) and self._shown(self.watch, span))]
+        return [span for span in chunk if not (_tells(span) and self._shown(self.watch, span, tracer))]
 
-    def _shown(self, watch: Watch, span: Span) -> bool:
+    def _shown(self, watch: Watch, span: Span, tracer: Tracer) -> bool:
         try:
-            return watch(span)
+            return watch(span, tracer)
         except Exception as problem:  # noqa: BLE001 -- promise 1: a span is sent whatever others make of it
             self._complain(f"the span {span.name} tells nothing about its invocation: {problem!r}")
             return False
@@ -173,12 +172,13 @@ class TracePipeline:
 
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
         """Everything that waits, as payloads; what comes meanwhile waits for the next time, unless it is the `last`."""
-        self._finish()
+        if last:
+            self._finish()
         tags = self._function_tags()
         extra = len(tags.of_span(computed_stats=False))
-        left = len(self._queue)
+        left = self._queue.spans
         while (last or left > 0) and (batch := self._queue.take(extra)):
-            left -= len(batch)
+            left -= sum(len(chunk.spans) for chunk in batch)
             encoded = payloads.pieces(batch, tags)
             form = Form(payloads.headers([chunk.origin.tracer for chunk in batch]), closing=payloads.CLOSING)
             sealer = Sealer(SIGNAL, self._options.url + PATH, form, self._options.compression_level, self._numbers)
