@@ -10,6 +10,7 @@ Fields of the event, all optional, in the order they act:
 ``allocate``  MB to allocate and touch
 ``metrics``   that many more distributions, a datagram each
 ``sleep``     seconds to sleep
+``spans``     that many more spans in the trace
 ``raise``     message of an exception to raise
 ``exit``      status to exit the process with, at once
 
@@ -74,10 +75,11 @@ def send_trace(began: int, context: Any, event: dict[str, Any]) -> None:
         root["meta"].update({"error.message": event["raise"], "error.type": "RuntimeError"})
     order = span("shop.order", "POST /orders", began + 100_000, root, type="web")
     query = span("shop.query", "SELECT price FROM books WHERE id = 7", began + 200_000, order, type="sql")
+    more = [span("shop.item", f"item {number}", began, order) for number in range(event.get("spans", 0))]
     headers = {"Content-Type": "application/msgpack", "X-Datadog-Trace-Count": "1", "Datadog-Meta-Lang": "python"}
     agent = http.client.HTTPConnection("127.0.0.1", 8126, timeout=1)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(agent):
-        agent.request("PUT", "/v0.4/traces", msgpack.packb([[root, order, query]]), headers)
+        agent.request("PUT", "/v0.4/traces", msgpack.packb([[root, order, query, *more]]), headers)
         agent.getresponse().read()
 
 
