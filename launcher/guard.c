@@ -177,9 +177,7 @@ static void take_answer(struct guard *guard)
 static void stay_alone(struct guard *guard)
 {
 	guard->is_alone = true;
-	/* Better to refuse whoever comes than to let them wait. */
-	for (size_t i = 0; i < guard->ready->listeners.count; i++)
-		listener_close(&guard->ready->listeners.all[i]);
+	listeners_close(&guard->ready->listeners);
 }
 
 /* It has not served once, and will not be started again. */

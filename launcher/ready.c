@@ -154,12 +154,9 @@ const char *ask_for_event(struct ready *ready)
 static void listen_on_ports(struct ready *ready, const struct start *start)
 {
 	listeners_open(&ready->listeners);
-	for (size_t i = 0; i < ready->listeners.count; i++) {
-		const struct listener *listener = &ready->listeners.all[i];
-
-		if (listener->error)
-			tell_cannot_listen(start, listener->port, listener->name, listener->error);
-	}
+	for (size_t i = 0; i < LISTENER_COUNT; i++)
+		if (ready->listeners.all[i].error)
+			tell_cannot_listen(start, &ready->listeners.all[i]);
 }
 
 static void mark(struct ready *ready, enum phase phase, const struct start *start)

@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-enum { FIRST_INHERITED = 3, MOST_INHERITED = 8, FIRST_OWN = FIRST_INHERITED + MOST_INHERITED };
+/* Four listeners, the books, the connection. */
+enum { FIRST_INHERITED = 3, MOST_INHERITED = 6, FIRST_OWN = FIRST_INHERITED + MOST_INHERITED };
 
 /* An internet socket that is closed on exec, with a number above those of inherited ones. -1 and errno if that fails. */
 int own_socket(int type, int protocol);

@@ -5,6 +5,7 @@
 #include "books.h"
 #include "decide.h"
 #include "layer.h"
+#include "listeners.h"
 #include "verdict.h"
 
 /* Everything known about this start. */
@@ -29,8 +30,8 @@ void tell_unreadable(const struct start *start);
 /* Neither extension can be started. */
 void tell_cannot_start(const struct start *start);
 
-/* The new extension runs without this port. */
-void tell_cannot_listen(const struct start *start, const char *port, const char *listener, int error);
+/* The new extension runs without this listener. */
+void tell_cannot_listen(const struct start *start, const struct listener *listener);
 
 /* The new extension runs without telemetry, and that is why. */
 void tell_no_telemetry(const struct start *start, const char *why);

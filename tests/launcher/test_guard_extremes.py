@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launcher.stage import NEXT, READY, SERVES, Stage
+from tests.launcher.stage import LISTENERS, NEXT, READY, SERVES, STREAMS, Stage
 from tests.scripted_api import SHUTDOWN, Answer, ScriptedApi, error, invoke
 
 
@@ -51,6 +51,14 @@ def test_a_child_of_the_dead_does_not_answer_for_it(stage: Stage) -> None:
     played = stage.play(lives, [stage.after_births(2), invoke(9, "r1")], SHUTDOWN)
     assert stage.events() == ["r1", "SHUTDOWN"]
     assert played.headlines() == [("DD_EXTENSION_DIED", "exit 1")]
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_child_of_the_dead_does_not_keep_ports_open_that_nobody_serves(stage: Stage) -> None:
+    lives: list[list[Any]] = [["fork", ["exit", 1]]]
+    all_refuse = stage.after(lambda: all(map(stage.refuses, STREAMS)))
+    played = stage.play(lives, [stage.after_births(3), all_refuse, *SHUTDOWN])
+    assert [line.get("deaths") for line in played.told] == [1, 2, 3, None]
 
 
 @pytest.mark.parametrize("length", [1, 30, 3_000_000])
@@ -162,7 +170,7 @@ def test_without_books_nobody_is_taken_for_dead(stage: Stage) -> None:
     refused = lambda: without(MEMFD_CREATE[platform.machine()])  # noqa: E731
     lives = [["beat", "ask", "event", ["sleep", 12.0], "serve"]]
     played = stage.play(lives, [invoke(60, "r1")], SHUTDOWN, preexec_fn=refused)
-    assert stage.births()[0]["names"] == ["telemetry", "dogstatsd", "guard"]
+    assert stage.births()[0]["names"] == [*LISTENERS, "guard"]
     assert (played.told, stage.events()) == ([], ["r1", "SHUTDOWN"])
 
 
