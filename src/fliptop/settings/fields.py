@@ -85,6 +85,24 @@ class Settings:
     metrics_config_compression_level: int | None = _setting(
         values.compression_level, None, "metrics_config.compression_level"
     )
+    # Masked, because people write passwords in URLs.
+    apm_dd_url: str | None = _setting(values.base_url, None, "apm_config.apm_dd_url", masked=True)
+    # Masked for the keys in it.
+    apm_additional_endpoints: dict[str, Any] = _setting(
+        values.json_map, {}, "apm_config.additional_endpoints", masked=True
+    )
+    apm_config_compression_level: int | None = _setting(values.compression_level, None, "apm_config.compression_level")
+    apm_replace_tags: list[Any] = _setting(values.json_list, [], "apm_config.replace_tags")
+    apm_config_obfuscation_http_remove_query_string: bool = _setting(
+        values.boolean, False, "apm_config.obfuscation.http.remove_query_string"
+    )
+    apm_config_obfuscation_http_remove_paths_with_digits: bool = _setting(
+        values.boolean, False, "apm_config.obfuscation.http.remove_paths_with_digits"
+    )
+    apm_filter_tags_require: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags.require")
+    apm_filter_tags_reject: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags.reject")
+    apm_filter_tags_regex_require: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags_regex.require")
+    apm_filter_tags_regex_reject: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags_regex.reject")
     enhanced_metrics: bool = _setting(values.boolean, True)
     lambda_proc_enhanced_metrics: bool = _setting(values.boolean, True)
     statsd_metric_namespace: str = _setting(values.text, "")
@@ -145,6 +163,16 @@ class Settings:
     def metrics_compression(self) -> int:
         """The zstd level for metrics. The level for metrics beats the global one."""
         return self.metrics_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
+
+    @property
+    def apm_url(self) -> str:
+        """Where traces and their statistics go, without a path."""
+        return self.apm_dd_url or f"https://trace.agent.{self.site}"
+
+    @property
+    def apm_compression(self) -> int:
+        """The zstd level for traces. The level for traces beats the global one."""
+        return self.apm_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
 
     @property
     def all_tags(self) -> dict[str, str]:

@@ -82,6 +82,12 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(_encodable(str(piece)).strip() for piece in pieces)
 
 
+def tokens(value: Any) -> tuple[str, ...]:
+    """Words with spaces between them, or a list; a comma is part of a word."""
+    pieces = value if isinstance(value, list) else text(value).split()
+    return tuple(_encodable(str(piece)).strip() for piece in pieces)
+
+
 def aggregates(value: Any) -> tuple[str, ...]:
     """Some of `AGGREGATES`."""
     names = tuple(name.lower() for name in words(value))
