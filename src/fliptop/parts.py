@@ -6,19 +6,24 @@ A new signal is a new function here, and a line in `service.serve`.
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fliptop.choices import dogstatsd_options, log_options, metric_options, on_managed
+from fliptop.choices import dogstatsd_options, log_options, metric_options, on_managed, places, tracer_limits
 from fliptop.clock import Clock
 from fliptop.enhanced.metrics import EnhancedMetrics, Machine
 from fliptop.enhanced.proc import Proc
 from fliptop.enhanced.usage import UsageSampler
 from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import Pipeline
+from fliptop.http1 import Request
 from fliptop.identity import Identity
+from fliptop.late import Late
 from fliptop.lifecycle.deadline import cpu_share, memory_mb
 from fliptop.lifecycle.loop import Observer
+from fliptop.listeners import trace_agent
 from fliptop.listeners.dogstatsd import DogStatsDListener
+from fliptop.listeners.http import serve
+from fliptop.listeners.inbox import Inbox
 from fliptop.logs.pipeline import LogPipeline
 from fliptop.metrics.bookkeeping import Bookkeeping
 from fliptop.metrics.dogstatsd import Event, Failure, ServiceCheck
@@ -27,6 +32,12 @@ from fliptop.outbox.books import Books
 from fliptop.outbox.ledger import Ledger
 from fliptop.reader import Taker
 from fliptop.settings.fields import Settings
+from fliptop.traces.reader import TakeRequest, TracerReader
+
+if TYPE_CHECKING:
+    from fliptop.proxied.pipeline import ProxiedPipeline
+    from fliptop.stats.pipeline import StatsPipeline
+    from fliptop.traces.pipeline import TracePipeline
 
 
 class Here(NamedTuple):
@@ -60,7 +71,7 @@ class Collect(Protocol):
 
 class Part(NamedTuple):
     """One signal, or several that belong together. `takers` are given every telemetry record, `collect` is called
-    before each flush, `observer` is told of events.
+    before each flush, `observer` is told of events, `inbox` holds what has been accepted and is in no pipeline yet.
     """
 
     pipelines: tuple[Pipeline, ...] = ()
@@ -68,6 +79,14 @@ class Part(NamedTuple):
     takers: tuple[Taker, ...] = ()
     collect: Collect | None = None
     observer: Observer | None = None
+    inbox: Inbox[Request] | None = None
+
+    def give_up(self, reason: str) -> None:
+        """Drop everything that waits, counted: nobody takes anything any more."""
+        if self.inbox is not None:
+            self.inbox.give_up(reason)
+        for pipeline in self.pipelines:
+            pipeline.give_up(reason)
 
 
 def logs(here: Here) -> Part:
@@ -120,3 +139,64 @@ def _collector(here: Here, listener: DogStatsDListener | None, pipeline: MetricP
             bookkeeping.tell(last=last)
 
     return collect
+
+
+def traces(here: Here) -> "Late[TracePipeline]":
+    """The pipeline of spans, for all who have any."""
+
+    def make() -> "TracePipeline":
+        from fliptop.traces.options import trace_options  # noqa: PLC0415 -- only functions with a tracer need it
+        from fliptop.traces.pipeline import TracePipeline  # noqa: PLC0415 -- likewise
+
+        options = trace_options(here.settings, here.environ)
+        return TracePipeline(options, here.identity, here.ledger, here.clock)
+
+    return Late(make)
+
+
+def apm(here: Here, listening: socket.socket | None, spans: "Late[TracePipeline]") -> Part:
+    """What tracers, profilers and their like send to `listening`: spans to `spans`, statistics, and what goes on as it
+    is.
+    """
+    if listening is None:
+        return Part((spans,))
+    limits = tracer_limits(memory_mb(here.environ))
+    inbox = Inbox[Request](here.ledger, limits.body_bytes + trace_agent.LONGEST_HEAD, trace_agent.SIGNAL)
+    handler = trace_agent.trace_agent_handler(inbox)
+    stats, proxied = _stats(here), _proxied(here)
+
+    def taker(path: str) -> TakeRequest:
+        route = trace_agent.route(path)
+        if route is not None and route.kind == "traces":
+            return spans().take
+        return stats().take if route is not None and route.kind == "stats" else proxied().take
+
+    reader = TracerReader(inbox, taker)
+
+    async def collect(*, last: bool) -> None:
+        await reader.drain()
+
+    tasks = (
+        Task("trace agent listener", lambda: serve(listening.dup(), handler, limits)),
+        Task("reader of tracers' requests", reader.run),
+    )
+    return Part((spans, stats, proxied), tasks, collect=collect, inbox=inbox)
+
+
+def _stats(here: Here) -> "Late[StatsPipeline]":
+    def make() -> "StatsPipeline":
+        from fliptop.stats.pipeline import StatsOptions, StatsPipeline  # noqa: PLC0415 -- few tracers compute any
+
+        return StatsPipeline(StatsOptions(here.settings.apm_url, here.settings.env), here.ledger, here.clock)
+
+    return Late(make)
+
+
+def _proxied(here: Here) -> "Late[ProxiedPipeline]":
+    def make() -> "ProxiedPipeline":
+        from fliptop.proxied.destinations import Places  # noqa: PLC0415 -- few functions send any
+        from fliptop.proxied.pipeline import ProxiedPipeline  # noqa: PLC0415 -- likewise
+
+        return ProxiedPipeline(Places(here.settings.site, places(here.settings)), here.identity, here.ledger)
+
+    return Late(make)

@@ -2,7 +2,8 @@
 
 telemetry listener ─► inbox ─► reader ─┬─► logs pipeline ───┬─► outbox ─► intake
                                        └─► milestones ─► lifecycle ── when and how long ──┘
-DogStatsD listener ─────────────────────► metrics pipeline ─┘
+DogStatsD listener ─────────────────────► metrics pipeline ─┤
+trace agent listener ─► inbox ─► reader ─► traces, stats, proxied ─┘
 """
 
 import gc
@@ -46,7 +47,12 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     books = Books(handover.books)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     here = Here(settings, environ, identity, Ledger(books), books, clock)
-    signals = (parts.logs(here), parts.metrics(here, handover.dogstatsd))
+    spans = parts.traces(here)
+    signals = (
+        parts.logs(here),
+        parts.metrics(here, handover.dogstatsd),
+        parts.apm(here, handover.trace_agent, spans),
+    )
     flusher = shipping.flusher(here, signals)
     milestones, inbox = Milestones(), Inbox[bytes](here.ledger)
     takers = [take for signal in signals for take in signal.takers]
@@ -73,6 +79,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
         await lifecycle.run(EventStream(handover), flusher)
         running.cancel_scope.cancel()
     inbox.give_up("shutdown")
+    for signal in signals:  # what has come while the last flush came to its end
+        signal.give_up("shutdown")
     log_ledger(here.ledger)
 
 

@@ -87,6 +87,13 @@ class Settings:
     )
     # Masked, because people write passwords in URLs.
     apm_dd_url: str | None = _setting(values.base_url, None, "apm_config.apm_dd_url", masked=True)
+    apm_profiling_dd_url: str | None = _setting(values.base_url, None, "apm_config.profiling_dd_url", masked=True)
+    apm_debugger_dd_url: str | None = _setting(values.base_url, None, "apm_config.debugger_dd_url", masked=True)
+    apm_debugger_diagnostics_dd_url: str | None = _setting(
+        values.base_url, None, "apm_config.debugger_diagnostics_dd_url", masked=True
+    )
+    apm_telemetry_dd_url: str | None = _setting(values.base_url, None, "apm_config.telemetry.dd_url", masked=True)
+    evp_proxy_config_dd_url: str | None = _setting(values.base_url, None, "evp_proxy_config.dd_url", masked=True)
     # Masked for the keys in it.
     apm_additional_endpoints: dict[str, Any] = _setting(
         values.json_map, {}, "apm_config.additional_endpoints", masked=True
