@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,7 +19,6 @@ from fliptop_lab.intake.trees import traces
 from tests import agent_payload
 from tests.deaths import extension, kill_before_the_second
 from tests.lifetimes import Life, Plan, live
-from tests.promises.test_metrics_arrive import run_beside
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 NAMES = ["aws.lambda", "shop.order", "shop.query"]
@@ -85,9 +86,15 @@ async def test_an_intake_that_is_away_costs_counted_spans(tmp_path: Path) -> Non
     assert [each.status for each in life.invocations] == ["success"] * 3
     assert sent(life) == []
     assert sum(balanced(life).values()) == 9
-    back = await live(Plan(function="python", faults=["503,path=/api/v0.2/traces,times=2"]), tmp_path)
-    assert balanced(back) == {}
-    assert Counter(sent(back)) == dict.fromkeys(NAMES, 3)
+
+
+async def test_an_intake_that_says_no_once_gets_the_same_bytes_again(tmp_path: Path) -> None:
+    life = await live(Plan(function="python", faults=["503,path=/api/v0.2/traces,times=1"]), tmp_path)
+    refused, again, *_ = [request for request in life.intake.requests if request.path == "/api/v0.2/traces"]
+    assert (refused.status, again.status) == (503, 202)
+    assert refused.body == again.body
+    assert balanced(life) == {}
+    assert Counter(sent(life)) == dict.fromkeys(NAMES, 3)
 
 
 async def test_a_crash_costs_only_what_was_not_delivered(tmp_path: Path) -> None:
@@ -99,19 +106,33 @@ async def test_a_crash_costs_only_what_was_not_delivered(tmp_path: Path) -> None
 
 SEND = """
 import http.client
+agents = []
 for method, path, headers, body in {requests!r}:
-    agent = http.client.HTTPConnection("127.0.0.1", 8126, timeout=10)
-    agent.request(method, path, body, dict(headers))
-    answer = agent.getresponse()
-    print(answer.status, flush=True)
-    answer.read()
-    agent.close()
+    agents.append(http.client.HTTPConnection("127.0.0.1", 8126, timeout=30))
+    agents[-1].request(method, path, body, headers)
+for agent in agents:
+    print(agent.getresponse().status)
 """
 
 
-async def post(life: Life, *requests: tuple[str, str, dict[str, str], bytes]) -> None:
-    """Send requests to the trace agent's port, from where the function is."""
-    run_beside(extension(life), SEND.format(requests=requests))
+class Beside:
+    """A `meanwhile` that sends requests to the trace agent's port before the second invocation. They are answered in
+    it: until then, everything is frozen.
+    """
+
+    def __init__(self, *requests: tuple[str, str, dict[str, str], bytes]) -> None:
+        self._script = SEND.format(requests=requests)
+        self._process: subprocess.Popen[str] | None = None
+
+    async def __call__(self, life: Life, number: int) -> None:
+        if number == 1:
+            command = ["nsenter", f"--net=/proc/{extension(life)}/ns/net", sys.executable, "-c", self._script]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 -- no wait
+
+    def statuses(self) -> list[int]:
+        """What was answered, in the order of the requests."""
+        assert self._process is not None
+        return [int(line) for line in self._process.communicate(timeout=40)[0].splitlines()]
 
 
 async def test_requests_that_cannot_be_used_cost_nothing_but_themselves(tmp_path: Path) -> None:
@@ -127,30 +148,21 @@ async def test_requests_that_cannot_be_used_cost_nothing_but_themselves(tmp_path
         msgpack.packb([[{"trace_id": "x"}]]),
     ]
     bad_ids = [msgpack.packb([[{**span, "trace_id": 0}]]), msgpack.packb([[{**span, "span_id": 0}]])]
-
-    async def send(life: Life, number: int) -> None:
-        if number == 1:
-            await post(life, *(("PUT", "/v0.4/traces", {}, body) for body in [*junk, *bad_ids, good]))
-
+    send = Beside(*(("PUT", "/v0.4/traces", {}, body) for body in [*junk, *bad_ids, good]))
     life = await live(Plan(function="python", meanwhile=send), tmp_path)
+    assert send.statuses() == [200] * (len(junk) + len(bad_ids) + 1)
     assert Counter(sent(life)) == {**dict.fromkeys(NAMES, 3), "shop.item": 1}
     assert sum(balanced(life).values()) >= len(bad_ids)
     balanced(life, "tracer_requests")
 
 
-STATS = {
-    "Hostname": "",
-    "Env": "demo",
-    "Stats": [
-        {
-            "Start": 0,
-            "Duration": 10**10,
-            "Stats": [
-                {"Service": "shop", "Name": "shop.order", "Resource": "POST /", "Hits": 5, "Errors": 1, "Duration": 9}
-            ],
-        }
-    ],
-}
+def stats() -> dict[str, Any]:
+    """What a tracer has counted in this moment's ten seconds."""
+    group = {"Service": "shop", "Name": "shop.order", "Resource": "POST /", "Hits": 5, "Errors": 1, "Duration": 9}
+    bucket = {"Start": time.time_ns() // 10**10 * 10**10, "Duration": 10**10, "Stats": [group]}
+    return {"Hostname": "", "Env": "demo", "Stats": [bucket]}
+
+
 EVENT = {"family": "python", "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:01:00Z"}
 PROFILE = b'--x\r\nContent-Disposition: form-data; name="event"; filename="event.json"\r\n\r\n%s\r\n--x--\r\n'
 TELEMETRY = {"request_type": "app-started", "payload": {}, "application": {"service_name": "shop"}}
@@ -177,13 +189,9 @@ async def test_what_else_tracers_send_arrives(tmp_path: Path) -> None:
         ("POST", path, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
         for path, (headers, body) in OTHERS.items()
     ]
-
-    async def send(life: Life, number: int) -> None:
-        if number == 1:
-            STATS["Stats"][0]["Start"] = time.time_ns() // 10**10 * 10**10  # type: ignore[index]
-            await post(life, ("POST", "/v0.6/stats", {}, msgpack.packb(STATS)), *requests)
-
+    send = Beside(("POST", "/v0.6/stats", {}, msgpack.packb(stats())), *requests)
     life = await live(Plan(function="python", meanwhile=send), tmp_path)
+    assert set(send.statuses()) <= {200, 202}
     (group,) = life.intake.received.stats
     assert (group.service, group.name, group.resource, group.hits, group.errors) == (
         "shop",
