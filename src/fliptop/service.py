@@ -47,10 +47,11 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     books = Books(handover.books)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     here = Here(settings, environ, identity, Ledger(books), books, clock)
-    spans = parts.traces(here)
+    spans, metrics = parts.traces(here), parts.metrics(here, handover.dogstatsd)
     signals = (
         parts.logs(here),
-        parts.metrics(here, handover.dogstatsd),
+        metrics,
+        parts.invocations(here, handover.lifecycle, spans, metrics.failed),
         parts.apm(here, handover.trace_agent, spans),
     )
     flusher = shipping.flusher(here, signals)

@@ -35,7 +35,7 @@ REMEMBERED: Final = 64
 LONGEST_HEADER: Final = 200
 COMPLAINT_PAUSE_S: Final = 60.0
 
-Watch = Callable[[Span], bool]
+Watch = Callable[[Span, Tracer], bool]
 
 
 class TracePipeline:
@@ -97,7 +97,7 @@ class TracePipeline:
         reading = Reading(request.target.partition("?")[0], request.body, _traces_told(request.headers))
         in_a_row = 0
         for chunk in reading.chunks():
-            yield from self._accept(self._watched(chunk), tracer)
+            yield from self._accept(self._watched(chunk, tracer), tracer)
             in_a_row += len(chunk) or AT_ONCE
             if in_a_row >= AT_ONCE:
                 in_a_row = 0
@@ -109,14 +109,14 @@ class TracePipeline:
                 f"{reading.lost} spans or traces in a request to {request.target} cannot be read: {reading.problem}"
             )
 
-    def _watched(self, chunk: Chunk) -> Chunk:
+    def _watched(self, chunk: Chunk, tracer: Tracer) -> Chunk:
         if self.watch is None:
             return chunk
-        return [span for span in chunk if not (_tells(span) and self._shown(self.watch, span))]
+        return [span for span in chunk if not (_tells(span) and self._shown(self.watch, span, tracer))]
 
-    def _shown(self, watch: Watch, span: Span) -> bool:
+    def _shown(self, watch: Watch, span: Span, tracer: Tracer) -> bool:
         try:
-            return watch(span)
+            return watch(span, tracer)
         except Exception as problem:  # noqa: BLE001 -- promise 1: a span is sent whatever others make of it
             self._complain(f"the span {span.name} tells nothing about its invocation: {problem!r}")
             return False
