@@ -1,14 +1,9 @@
-"""Promise 3 for traces, and what else tracers send: it arrives, or is counted as lost, whatever happens on the way."""
+"""Promise 3 for traces: what a function traces arrives, or is counted as lost, whatever happens on the way."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import msgpack
 import pytest
@@ -17,8 +12,10 @@ from fliptop_lab.intake.body import decompress
 from fliptop_lab.intake.traces import decode_traces
 from fliptop_lab.intake.trees import traces
 from tests import agent_payload
-from tests.deaths import extension, kill_before_the_second
+from tests.deaths import kill_before_the_second
 from tests.lifetimes import Life, Plan, live
+from tests.promises.test_trace_agent import agent, asked
+from tests.promises.test_trace_agent import span as traced
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 NAMES = ["aws.lambda", "shop.order", "shop.query"]
@@ -104,40 +101,8 @@ async def test_a_crash_costs_only_what_was_not_delivered(tmp_path: Path) -> None
     assert set(balanced(life)) <= {"extension_died"}
 
 
-SEND = """
-import http.client
-agents = []
-for method, path, headers, body in {requests!r}:
-    agents.append(http.client.HTTPConnection("127.0.0.1", 8126, timeout=30))
-    agents[-1].request(method, path, body, headers)
-for agent in agents:
-    print(agent.getresponse().status)
-"""
-
-
-class Beside:
-    """A `meanwhile` that sends requests to the trace agent's port before the second invocation. They are answered in
-    it: until then, everything is frozen.
-    """
-
-    def __init__(self, *requests: tuple[str, str, dict[str, str], bytes]) -> None:
-        self._script = SEND.format(requests=requests)
-        self._process: subprocess.Popen[str] | None = None
-
-    async def __call__(self, life: Life, number: int) -> None:
-        if number == 1:
-            command = ["nsenter", f"--net=/proc/{extension(life)}/ns/net", sys.executable, "-c", self._script]
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 -- no wait
-
-    def statuses(self) -> list[int]:
-        """What was answered, in the order of the requests."""
-        assert self._process is not None
-        return [int(line) for line in self._process.communicate(timeout=40)[0].splitlines()]
-
-
 async def test_requests_that_cannot_be_used_cost_nothing_but_themselves(tmp_path: Path) -> None:
-    span = {"service": "s", "name": "shop.item", "resource": "r", "trace_id": 5, "span_id": 6, "start": time.time_ns()}
-    good = msgpack.packb([[span]])
+    good = msgpack.packb([[traced(6, name="shop.item")]])
     junk = [
         good[:-3],
         b"",
@@ -146,73 +111,11 @@ async def test_requests_that_cannot_be_used_cost_nothing_but_themselves(tmp_path
         msgpack.packb({"a": 1}),
         msgpack.packb([[1]]),
         msgpack.packb([[{"trace_id": "x"}]]),
+        msgpack.packb([[traced(6, trace_id=0)]]),
+        msgpack.packb([[traced(0)]]),
     ]
-    bad_ids = [msgpack.packb([[{**span, "trace_id": 0}]]), msgpack.packb([[{**span, "span_id": 0}]])]
-    send = Beside(*(("PUT", "/v0.4/traces", {}, body) for body in [*junk, *bad_ids, good]))
-    life = await live(Plan(function="python", meanwhile=send), tmp_path)
-    assert send.statuses() == [200] * (len(junk) + len(bad_ids) + 1)
-    assert Counter(sent(life)) == {**dict.fromkeys(NAMES, 3), "shop.item": 1}
-    assert sum(balanced(life).values()) >= len(bad_ids)
+    life, answers = await agent(tmp_path, [asked("/v0.4/traces", body, method="PUT") for body in [*junk, good]])
+    assert [status for status, _ in answers] == [200] * (len(junk) + 1)
+    assert sent(life) == ["shop.item"]
+    assert sum(balanced(life).values()) >= 2
     balanced(life, "tracer_requests")
-
-
-def stats() -> dict[str, Any]:
-    """What a tracer has counted in this moment's ten seconds."""
-    group = {"Service": "shop", "Name": "shop.order", "Resource": "POST /", "Hits": 5, "Errors": 1, "Duration": 9}
-    bucket = {"Start": time.time_ns() // 10**10 * 10**10, "Duration": 10**10, "Stats": [group]}
-    return {"Hostname": "", "Env": "demo", "Stats": [bucket]}
-
-
-EVENT = {"family": "python", "start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:01:00Z"}
-PROFILE = b'--x\r\nContent-Disposition: form-data; name="event"; filename="event.json"\r\n\r\n%s\r\n--x--\r\n'
-TELEMETRY = {"request_type": "app-started", "payload": {}, "application": {"service_name": "shop"}}
-EVALUATIONS = {"data": {"attributes": {"metrics": [{"label": "taste"}]}}}
-DEBUGGER = [{"service": "shop", "ddsource": "dd_debugger", "debugger": {"diagnostics": {"status": "RECEIVED"}}}]
-JSON = {"content-type": "application/json"}
-OTHERS: dict[str, tuple[dict[str, str], Any]] = {
-    "/profiling/v1/input": (
-        {"content-type": "multipart/form-data; boundary=x"},
-        PROFILE % json.dumps(EVENT).encode(),
-    ),
-    "/telemetry/proxy/api/v2/apmtelemetry": (JSON, TELEMETRY),
-    "/evp_proxy/v2/api/v2/llmobs": (JSON, [{"spans": [{"name": "ask"}]}]),
-    "/evp_proxy/v2/api/intake/llm-obs/v1/eval-metric": (JSON, EVALUATIONS),
-    "/evp_proxy/v2/api/intake/llm-obs/v2/eval-metric": (JSON, EVALUATIONS),
-    "/debugger/v2/input?ddtags=a:b": (JSON, DEBUGGER),
-    "/debugger/v1/diagnostics": (JSON, DEBUGGER),
-    "/v0.1/pipeline_stats": ({"content-type": "application/msgpack"}, msgpack.packb({"Service": "shop", "Stats": []})),
-}
-
-
-async def test_what_else_tracers_send_arrives(tmp_path: Path) -> None:
-    requests = [
-        ("POST", path, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
-        for path, (headers, body) in OTHERS.items()
-    ]
-    send = Beside(("POST", "/v0.6/stats", {}, msgpack.packb(stats())), *requests)
-    life = await live(Plan(function="python", meanwhile=send), tmp_path)
-    assert set(send.statuses()) <= {200, 202}
-    (group,) = life.intake.received.stats
-    assert (group.service, group.name, group.resource, group.hits, group.errors) == (
-        "shop",
-        "shop.order",
-        "POST /",
-        5,
-        1,
-    )
-    assert (group.client["Env"], group.payload["ClientComputed"]) == ("demo", True)
-    found = life.intake.received.proxied
-    assert Counter(each.product for each in found) == {
-        "profiling": 1,
-        "telemetry": 1,
-        "llm spans": 1,
-        "llm evaluations": 2,
-        "debugger": 2,
-        "data streams": 1,
-    }
-    assert {each.headers["x-datadog-additional-tags"] for each in found} == {
-        "_dd.origin:lambda,functionname:lab-function"
-    }
-    assert sorted(each.query for each in found if each.product == "debugger") == ["", "ddtags=a:b"]
-    assert balanced(life, "stats") == balanced(life, "proxied") == balanced(life, "tracer_requests") == {}
-    assert life.intake.store.refused == 0

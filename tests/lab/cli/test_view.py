@@ -59,7 +59,10 @@ def test_of_many_only_the_first_are_shown() -> None:
     many = shown(view.traces(outcome(spans(*(span(1, 0, "aws.lambda", trace) for trace in range(1, 14))))))
     assert "… 3 more traces" in many
     wide = shown(view.traces(outcome(spans(*(span(number, 0, "one") for number in range(1, 50))))))
-    assert any(line.strip().startswith("… 9 more") for line in wide)
+    assert any(line.strip().startswith("… 29 more") for line in wide)
+    below = [span(number, number - 1, "deep") for number in range(2, 30)]
+    deep = shown(view.traces(outcome(spans(span(1, 0, "aws.lambda"), *below, span(99, 1, "shop.order")))))
+    assert any("└ shop.order" in line for line in deep), "what is further up goes first"
 
 
 def test_stats_and_what_is_passed_on_have_a_line_each() -> None:
