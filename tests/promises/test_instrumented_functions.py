@@ -1,4 +1,4 @@
-"""Functions whose tracer leaves the invocation's span to the extension: it arrives once, and what is above and below."""
+"""Functions whose tracer leaves the invocation's span to the extension: it arrives once, between what it belongs to."""
 
 from __future__ import annotations
 

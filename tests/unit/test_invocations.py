@@ -340,6 +340,15 @@ def test_it_stands_in_for_an_end_that_nobody_told(life: Life) -> None:
     assert (span.trace_id, span.span_id, span.parent_id) == (1234, 99, 56)
 
 
+# --- payloads ---
+
+
+def test_payloads_are_told_if_that_is_wanted(clock: MovedClock) -> None:
+    span = Life(clock, OPTIONS._replace(capture_depth=10)).run("r1", {"a": {"token": "t"}}, {"statusCode": 200})
+    assert (span.meta["function.request.a.token"], span.meta["function.response.statusCode"]) == ("redacted", "200")
+    assert not [name for name in Life(clock).run("r1", {"a": 1}, 2).meta if name.startswith("function.")]
+
+
 # --- cold starts ---
 
 

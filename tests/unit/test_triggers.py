@@ -366,7 +366,7 @@ def test_any_event_gives_a_bounded_answer(event: Any) -> None:
     found = arrived(event)
     spans = [span for span in (found.origin.span, found.origin.wrapped) if span]
     for meta in (found.origin.tags, *(span.meta for span in spans)):
-        assert all(isinstance(value, str) and len(value) <= 3 * LONGEST_TEXT for value in meta.values())
+        assert all(isinstance(value, str) and len(value) <= 4 * LONGEST_TEXT for value in meta.values())
         assert len(meta) < 20
     assert all(0 <= span.start < 2**63 for span in spans)
     assert found.context is None or 0 < found.context.trace_id < 2**64
@@ -566,6 +566,47 @@ def test_bucket() -> None:
     assert (origin.span.name, origin.span.resource) == ("aws.s3", "pictures")
     assert (origin.span.meta["object_key"], origin.span.meta["object_size"]) == ("b21b84d6", "1305107")
     assert origin.tags["function_trigger.event_source_arn"] == "arn:aws:s3:::pictures"
+
+
+def pointed(event: Any) -> list[tuple[str, str]]:
+    links = json.loads(arrived(event).origin.tags.get("_dd.span_links", "[]"))
+    assert all((link["trace_id"], link["attributes"]["ptr.dir"]) == ("0", "u") for link in links)
+    return [(link["attributes"]["ptr.kind"], link["attributes"]["ptr.hash"]) for link in links]
+
+
+def stored(key: str, etag: str) -> dict[str, Any]:
+    return {"s3": {"bucket": {"name": "some-bucket"}, "object": {"key": key, "eTag": etag}}}
+
+
+def test_pointers_to_objects() -> None:
+    """The hash is the one in Datadog's documents."""
+    known = ("aws.s3.object", "e721375466d4116ab551213fdea08413")
+    event = {"Records": [stored("some-key.data", '"ab12ef34"'), stored("some%2Dkey.data", "ab12ef34"), stored("x", "")]}
+    assert pointed(event) == [known, known]
+
+
+def changed(keys: Any) -> dict[str, Any]:
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/some-table/stream/2015"
+    return {"Records": [{"eventSourceARN": arn, "dynamodb": {"Keys": keys}}]}
+
+
+@pytest.mark.parametrize(
+    "value", [{"S": "some-value"}, {"N": "some-value"}, {"B": base64.b64encode(b"some-value").decode()}]
+)
+def test_pointers_to_items(value: dict[str, str]) -> None:
+    assert pointed(changed({"some-key": value})) == [("aws.dynamodb.item", "7f1aee721472bcb48701d45c7c7f7821")]
+
+
+def test_an_item_may_have_two_keys_in_any_order() -> None:
+    one, two = {"a": {"S": "x"}, "b": {"N": "1"}}, {"b": {"N": "1"}, "a": {"S": "x"}}
+    assert pointed(changed(one)) == pointed(changed(two)) != pointed(changed({"a": {"S": "x"}}))
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, None, {"a": {}}, {"a": {"B": "?"}}, {"a": {"S": 1}}, {key: {"S": "x"} for key in "abc"}]
+)
+def test_what_is_no_key_points_nowhere(keys: Any) -> None:
+    assert pointed(changed(keys)) == []
 
 
 def test_bus() -> None:

@@ -13,6 +13,7 @@ from fliptop.clock import Clock
 from fliptop.enhanced.metrics import PROACTIVE_S
 from fliptop.http1 import Headers
 from fliptop.invocations.arrival import arrival, read_json
+from fliptop.invocations.capture import captured
 from fliptop.invocations.context import TID, Context
 from fliptop.invocations.ending import ending
 from fliptop.invocations.invocation import PRIORITY, Invocation, chunk, new_id
@@ -145,6 +146,7 @@ class Invocations:
         """A tracer says that an invocation has begun, and with which event. Returns the trace that it belongs to."""
         invocation = self._starting(_request_id(headers))
         event = read_json(body)
+        invocation.tags |= self._captured("function.request", event)
         invocation.arrival = arrival(event, dict(headers), self._options)
         return invocation.arrival.context
 
@@ -167,9 +169,15 @@ class Invocations:
         if invocation is None:
             report.debug("a tracer ended an invocation that nobody knows")
             return
-        invocation.ending = ending(headers, read_json(body), round(self._clock.wall() * 1000) * _NS)
+        answer = read_json(body)
+        invocation.tags |= self._captured("function.response", answer)
+        invocation.ending = ending(headers, answer, round(self._clock.wall() * 1000) * _NS)
         if invocation.ending.is_error:
             self._out.failed()
+
+    def _captured(self, root: str, payload: object) -> dict[str, str]:
+        depth = self._options.capture_depth
+        return captured(root, payload, depth) if depth is not None else {}
 
     def _ending(self, request_id: str) -> Invocation | None:
         candidates = [self._known.get(request_id), self._early, None if request_id else self._latest]

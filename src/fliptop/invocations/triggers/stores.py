@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fliptop.invocations.options import Naming
 from fliptop.invocations.triggers.origin import Origin, inferred
+from fliptop.invocations.triggers.pointers import pointers
 from fliptop.invocations.triggers.reading import at, from_iso, from_seconds, given, part, picked, text
 
 
@@ -20,7 +21,7 @@ def table(event: Any, naming: Naming) -> Origin:
     arn = text(record, "eventSourceARN")
     name = part(arn, 1)
     meta = picked(record, _TABLE) | given(operation_name="aws.dynamodb", table_name=name)
-    tags = given(function_trigger__event_source="dynamodb", function_trigger__event_source_arn=arn)
+    tags = given(function_trigger__event_source="dynamodb", function_trigger__event_source_arn=arn) | pointers(event)
     service = naming.resolve(name, (name, "lambda_dynamodb"), "dynamodb")
     start = from_seconds(at(record, "dynamodb.ApproximateCreationDateTime"))
     return Origin(tags, inferred("aws.dynamodb", f"{text(record, 'eventName')} {name}".strip(), service, start, meta))
@@ -47,7 +48,7 @@ def bucket(event: Any, naming: Naming) -> Origin:
     name = text(record, "s3.bucket.name")
     meta = picked(record, _BUCKET) | given(operation_name="aws.s3")
     arn = text(record, "s3.bucket.arn") or text(record, "eventSource")
-    tags = given(function_trigger__event_source="s3", function_trigger__event_source_arn=arn)
+    tags = given(function_trigger__event_source="s3", function_trigger__event_source_arn=arn) | pointers(event)
     service = naming.resolve(name, (name, "lambda_s3"), "s3")
     return Origin(tags, inferred("aws.s3", name, service, from_iso(at(record, "eventTime")), meta))
 
