@@ -77,7 +77,7 @@ class Reading:
 
     def _read_tables(self) -> Iterator[Chunk]:
         """Version 0.5: `[strings, traces]`."""
-        if self._length() != 2:
+        if self._unpacker.read_array_header() != 2:
             raise Unreadable("an array of two is expected")
         read = partial(span_of_row, [coerce.text(string) for string in self._array()])
         for _ in range(self._length()):

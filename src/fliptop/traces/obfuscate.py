@@ -18,7 +18,8 @@ IN_TWO_WORDS: Final = frozenset({"CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBU
 _URL: Final = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*:)?(//)(?:[^/?#]*@)?([^/?#]*))?([^?#]*)(\?[^#]*)?(#.*)?\Z")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_PATHS: Final = re.compile(r"[^A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]]+")
-_DIGIT_SEGMENT: Final = re.compile(r"[^/]*\d[^/]*")
+_DIGIT: Final = re.compile(r"\d")
+_ESCAPED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _REFERENCE: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 
 Hide = Callable[[str], str]
@@ -83,11 +84,11 @@ def url(written: str, rules: UrlRules) -> str:
     if match is None:
         return HIDDEN if any(rules) else written
     scheme, slashes, host, path, query, fragment = (part or "" for part in match.groups())
-    path = _NOT_IN_PATHS.sub(_percent, path)
+    segments = [_NOT_IN_PATHS.sub(_percent, segment) for segment in path.split("/")]
     if rules.digits:
-        path = _DIGIT_SEGMENT.sub(HIDDEN, path)
+        segments = [HIDDEN if _DIGIT.search(_ESCAPED.sub("", segment)) else segment for segment in segments]
     query = HIDDEN if query and rules.query else query
-    return f"{scheme.lower()}{slashes}{host}{path}{query}{fragment}"
+    return f"{scheme.lower()}{slashes}{host}{'/'.join(segments)}{query}{fragment}"
 
 
 def _percent(match: re.Match[str]) -> str:

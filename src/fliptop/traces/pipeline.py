@@ -105,9 +105,8 @@ class TracePipeline:
         if reading.lost:
             self._ledger.accept(SIGNAL, reading.lost)
             self._ledger.drop(SIGNAL, reading.lost, "unreadable")
-            self._complain(
-                f"{reading.lost} spans or traces in a request to {request.target} cannot be read: {reading.problem}"
-            )
+            what = f"{reading.lost} spans or traces in a request to {request.target:.100}"
+            self._complain(f"{what} cannot be read: {reading.problem:.200}")
 
     def _watched(self, chunk: Chunk, tracer: Tracer) -> Chunk:
         if self.watch is None:
