@@ -1,5 +1,6 @@
 #include "guard.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
@@ -240,7 +241,7 @@ static void start_child(struct guard *guard)
 	guard->ticked_at = now_ms();
 	if (child_start(&guard->child, guard->start, guard->ready, guard->environment))
 		return;
-	guard->last_death = (struct death){.phase = LOADING, .is_unborn = true};
+	guard->last_death = (struct death){.phase = LOADING, .unborn_error = errno};
 	mourn(guard);
 }
 

@@ -251,7 +251,7 @@ static void write_signal(struct writer *to, int signal_)
 
 void write_cause(struct writer *to, const struct death *death)
 {
-	if (death->is_unborn) {
+	if (death->unborn_error) {
 		write_text(to, "fork");
 	} else if (death->is_hung) {
 		write_text(to, "hang");
@@ -291,6 +291,8 @@ void tell_death(const struct start *start, const struct death *death, unsigned d
 	write_number(&to, deaths);
 	if (books)
 		write_books(&to, books);
+	if (death->unborn_error)
+		write_pair(&to, "detail", error_text(death->unborn_error));
 	write_pair(&to, "what_happens", what_follows(death, was_last));
 	write_common(&to, start);
 	say_line(&to, line);

@@ -50,8 +50,8 @@ void tell_too_late(const struct start *start, const char *cause, bool is_kept);
 struct death {
 	int signal; /* 0: none */
 	int exit_code;
-	bool is_hung;	/* it was killed, because its loop had not turned for long */
-	bool is_unborn; /* there could be no process */
+	bool is_hung;	  /* it was killed, because its loop had not turned for long */
+	int unborn_error; /* why there could be no process; 0: there was one */
 	enum { LOADING, WAITING, SERVING } phase;
 };
 

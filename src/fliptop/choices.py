@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from fliptop import report
+from fliptop.identity import Identity
+from fliptop.invocations.options import InvocationOptions, Naming, Propagation
 from fliptop.lifecycle.strategy import Strategy, on_managed_instances
 from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDOptions
 from fliptop.listeners.http import Limits
@@ -73,6 +75,28 @@ def metric_options(settings: Settings) -> MetricOptions:
         settings.statsd_metric_namespace,
         frozenset(settings.lambda_customer_metrics_exclude_tags),
         HistogramOptions(settings.histogram_aggregates, settings.histogram_percentiles),
+    )
+
+
+def invocation_options(settings: Settings, identity: Identity, *, managed: bool) -> InvocationOptions:
+    """How invocations become traces."""
+    by_instance = settings.trace_aws_service_representation_enabled
+    own = (settings.service or identity.function_name).lower() if by_instance else ""
+    return InvocationOptions(
+        Naming(
+            own or "aws.lambda",
+            identity.function_name,
+            identity.region,
+            settings.service_mapping,
+            by_instance=by_instance,
+        ),
+        Propagation(
+            settings.trace_propagation_style_extract or settings.trace_propagation_style,
+            settings.trace_propagation_extract_first,
+            settings.trace_propagation_http_baggage_enabled,
+        ),
+        settings.capture_lambda_payload_max_depth if settings.capture_lambda_payload else None,
+        managed,
     )
 
 

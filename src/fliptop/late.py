@@ -17,12 +17,19 @@ class Late(Generic[P]):
     def __init__(self, make: Callable[[], P]) -> None:
         self._make = make
         self._made: P | None = None
+        self._waiting: list[Callable[[P], None]] = []
 
     def __call__(self) -> P:
         """The pipeline itself."""
         if self._made is None:
             self._made = self._make()
+            for tell in self._waiting:
+                tell(self._made)
         return self._made
+
+    def when_made(self, tell: Callable[[P], None]) -> None:
+        """Call `tell` with the pipeline, as soon as it is made."""
+        self._waiting.append(tell)
 
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
         """See `flusher.Pipeline`."""

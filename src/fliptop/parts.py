@@ -8,19 +8,28 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fliptop.choices import dogstatsd_options, log_options, metric_options, on_managed, places, tracer_limits
+from fliptop.choices import (
+    dogstatsd_options,
+    invocation_options,
+    log_options,
+    metric_options,
+    on_managed,
+    places,
+    tracer_limits,
+)
 from fliptop.clock import Clock
-from fliptop.enhanced.metrics import EnhancedMetrics, Machine
+from fliptop.enhanced.metrics import INVOCATIONS, EnhancedMetrics, Machine
 from fliptop.enhanced.proc import Proc
 from fliptop.enhanced.usage import UsageSampler
 from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import Pipeline
 from fliptop.http1 import Request
 from fliptop.identity import Identity
+from fliptop.invocations.lookout import Lookout
 from fliptop.late import Late
 from fliptop.lifecycle.deadline import cpu_share, memory_mb
 from fliptop.lifecycle.loop import Observer
-from fliptop.listeners import trace_agent
+from fliptop.listeners import lifecycle, trace_agent
 from fliptop.listeners.dogstatsd import DogStatsDListener
 from fliptop.listeners.http import serve
 from fliptop.listeners.inbox import Inbox
@@ -35,6 +44,7 @@ from fliptop.settings.fields import Settings
 from fliptop.traces.reader import TakeRequest, TracerReader
 
 if TYPE_CHECKING:
+    from fliptop.invocations.tracing import Invocations
     from fliptop.proxied.pipeline import ProxiedPipeline
     from fliptop.stats.pipeline import StatsPipeline
     from fliptop.traces.pipeline import TracePipeline
@@ -57,10 +67,13 @@ class Here(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What runs as long as the service does; `name` is for messages about its death."""
+    """What runs as long as the service does; `name` is for messages about its death. With the task goes the port that
+    it serves: `listening`.
+    """
 
     name: str
     run: Callable[[], Awaitable[None]]
+    listening: socket.socket | None = None
 
 
 class Collect(Protocol):
@@ -72,6 +85,7 @@ class Collect(Protocol):
 class Part(NamedTuple):
     """One signal, or several that belong together. `takers` are given every telemetry record, `collect` is called
     before each flush, `observer` is told of events, `inbox` holds what has been accepted and is in no pipeline yet.
+    `failed` is told when a tracer has seen the invocation fail.
     """
 
     pipelines: tuple[Pipeline, ...] = ()
@@ -80,6 +94,7 @@ class Part(NamedTuple):
     collect: Collect | None = None
     observer: Observer | None = None
     inbox: Inbox[Request] | None = None
+    failed: Callable[[], None] | None = None
 
     def give_up(self, reason: str) -> None:
         """Drop everything that waits, counted: nobody takes anything any more."""
@@ -115,7 +130,9 @@ def metrics(here: Here, datagrams: socket.socket | None) -> Part:
     if enhanced is not None:
         tasks.append(Task("usage sampler", enhanced.sample))
     takers = (enhanced.take,) if enhanced else ()
-    return Part((pipeline, events), tuple(tasks), takers, _collector(here, listener, pipeline), enhanced)
+    collect = _collector(here, listener, pipeline)
+    failed = enhanced.library_failed if enhanced else None
+    return Part((pipeline, events), tuple(tasks), takers, collect, enhanced, failed=failed)
 
 
 def _enhanced(here: Here, pipeline: MetricPipeline) -> EnhancedMetrics | None:
@@ -177,7 +194,7 @@ def apm(here: Here, listening: socket.socket | None, spans: "Late[TracePipeline]
         await reader.drain()
 
     tasks = (
-        Task("trace agent listener", lambda: serve(listening.dup(), handler, limits)),
+        Task("trace agent listener", lambda: serve(listening.dup(), handler, limits), listening),
         Task("reader of tracers' requests", reader.run),
     )
     return Part((spans, stats, proxied), tasks, collect=collect, inbox=inbox)
@@ -200,3 +217,35 @@ def _proxied(here: Here) -> "Late[ProxiedPipeline]":
         return ProxiedPipeline(Places(here.settings.site, places(here.settings)), here.identity, here.ledger)
 
     return Late(make)
+
+
+def invocations(
+    here: Here,
+    listening: socket.socket | None,
+    spans: "Late[TracePipeline]",
+    failed: Callable[[], None] | None,
+) -> Part:
+    """The traces of invocations: what tracers tell at `listening` of their beginning and their end, and in some of
+    their `spans`. Sealed before those, because what it makes goes to them. Next to nothing is loaded before a tracer
+    tells anything. `failed` is told of invocations that a tracer has seen fail.
+    """
+    options = invocation_options(here.settings, here.identity, managed=here.managed)
+    first = not here.books[INVOCATIONS]
+
+    def load(complete: bool) -> "Invocations":
+        from fliptop.invocations.tracing import Invocations, Outlets  # noqa: PLC0415 -- only where there is a tracer
+
+        outlets = Outlets(spans().add, failed or (lambda: None), here.ledger, first and complete)
+        return Invocations(options, outlets, here.clock)
+
+    lookout = Lookout(load, here.clock)
+
+    def watch(pipeline: "TracePipeline") -> None:
+        pipeline.watch = lookout.watch
+
+    spans.when_made(watch)
+    tasks = []
+    if listening is not None:
+        handler = lifecycle.lifecycle_handler(lambda: lookout.invocations)
+        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, lifecycle.LIMITS), listening))
+    return Part((lookout,), tuple(tasks), takers=(lookout.take,), observer=lookout)

@@ -267,7 +267,24 @@ def test_no_further_process(stage: Stage) -> None:
         [SERVES], [0.5, invoke(9)], [invoke(9)], SHUTDOWN, user=4321, group=4321, extra_groups=[], preexec_fn=none
     )
     assert played.headlines()[:3] == [("DD_EXTENSION_DIED", "fork")] * 3
+    assert played.told[0]["detail"] == "Resource temporarily unavailable"
     assert (played.returncode, played.nexts, stage.births()) == (0, 3, [])
+
+
+@pytest.mark.parametrize("files", [8, 13])
+def test_too_few_files_to_register_are_named(stage: Stage, files: int) -> None:
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # noqa: E731
+    played = stage.play([SERVES], SHUTDOWN, preexec_fn=few)
+    assert played.returncode == 1
+    assert played.headlines()[-1] == ("DD_EXTENSION_CANNOT_REGISTER", "register: Too many open files")
+    assert all(value.endswith(": Too many open files") for _, value in played.headlines())
+
+
+def test_too_few_files_for_a_child_are_named(stage: Stage) -> None:
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (15, 15))  # noqa: E731
+    played = stage.play([SERVES], [0.5, invoke(9)], SHUTDOWN, preexec_fn=few)
+    assert [line.get("detail") for line in played.told] == ["Too many open files"] * 3 + ["fork"]
+    assert (played.returncode, played.nexts, stage.births()) == (0, 2, [])
 
 
 def test_a_platform_that_refuses_for_ever_is_not_hammered(stage: Stage) -> None:

@@ -311,7 +311,7 @@ def test_localhost_is_an_address(inspected: Layer) -> None:
         (http(404, "404 page not found"), "telemetry: HTTP 404 404 page not found"),
         (error(403, "Telemetry.SubscriptionClosed"), "telemetry: HTTP 403 Telemetry.SubscriptionClosed"),
         (http(500, '{"errorType": "unclosed\n'), 'telemetry: HTTP 500 {"errorType": "unclosed\n'),
-        ([HANG_UP], "telemetry: connection closed before the answer was complete"),
+        ([b"HTTP/1.1 200", HANG_UP], "telemetry: connection closed before the answer was complete"),
         ([b"nonsense\r\n"], "telemetry: the answer is not HTTP"),
         ([], "telemetry: Connection timed out"),
         pytest.param([b"HTTP/1.1 200 OK\r\n"], "telemetry: Connection timed out", marks=pytest.mark.slow),
@@ -325,6 +325,27 @@ def test_without_a_subscription_it_goes_on_without_telemetry(inspected: Layer, a
     line = only_line(done.outcome)
     assert next(iter(line)) == "DD_EXTENSION_NO_TELEMETRY"
     assert line["DD_EXTENSION_NO_TELEMETRY"] == told
+
+
+def test_a_platform_that_hangs_up_twice_is_not_asked_a_third_time(inspected: Layer) -> None:
+    done = start(inspected, (REGISTERED, [HANG_UP], [HANG_UP]))
+    assert done.api.whats() == [REGISTER, TELEMETRY, TELEMETRY, NEXT]
+    told = only_line(done.outcome)["DD_EXTENSION_NO_TELEMETRY"]
+    assert told == "telemetry: connection closed before the answer was complete"
+
+
+def test_a_platform_that_hangs_up_without_a_word_is_asked_again_to_subscribe(inspected: Layer) -> None:
+    done = start(inspected, (REGISTERED, [HANG_UP], SUBSCRIBED))
+    assert done.outcome.lines == []
+    assert done.api.whats() == [REGISTER, TELEMETRY, TELEMETRY, NEXT]
+    assert "telemetry" in done.sockets
+
+
+def test_one_that_hung_up_after_the_registration_is_asked_to_subscribe_on_a_new_connection(inspected: Layer) -> None:
+    done = start(inspected, ([*REGISTERED, HANG_UP], SUBSCRIBED))
+    assert done.outcome.lines == []
+    assert "telemetry" in done.sockets
+    assert [request.connection for request in done.api.requests if request.what == NEXT] == [2]
 
 
 LOSSES = {

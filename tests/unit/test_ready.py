@@ -237,15 +237,40 @@ def test_a_platform_that_closes_after_each_answer_is_asked_on_a_new_connection(s
     assert said == []
 
 
-@pytest.mark.parametrize("answer", [[HANG_UP], [], [b"HTTP/1.1 200 OK\r\n"]])
-def test_a_subscription_without_an_answer_costs_only_telemetry(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "answers", [[[HANG_UP], [HANG_UP]], [[]], [[b"HTTP/1.1 200 OK\r\n"]], [[b"HTTP/1.1 200 OK\r\n", HANG_UP]]]
+)
+def test_a_subscription_without_an_answer_costs_only_telemetry(
+    answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ready, "SUBSCRIBE_TIMEOUT_S", 0.05)
-    with ScriptedApi([REGISTERED, answer, SHUTDOWN]) as api:
+    with ScriptedApi([REGISTERED, *answers, SHUTDOWN]) as api:
         handover = become_ready(api)
         assert handover.telemetry is None
         assert "got no answer" in handover.warnings[0]
         assert handover.api.receive().status == 200
         close(handover)
+
+
+@pytest.mark.parametrize("hangs_up", ["before the answer", "after the answer before"])
+def test_a_platform_that_hangs_up_without_a_word_is_asked_again_to_subscribe(hangs_up: str) -> None:
+    before: list[Answer] = [REGISTERED, [HANG_UP]] if hangs_up == "before the answer" else [[*REGISTERED, HANG_UP]]
+    with ScriptedApi([*before, OK, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        assert handover.telemetry is not None
+        assert handover.warnings == ()
+        assert handover.api.receive().body == SHUTDOWN_EVENT
+        close(handover)
+    assert api.requests[-2].connection == api.requests[-1].connection == 2
+
+
+def test_a_request_that_cannot_be_sent_goes_over_a_new_connection() -> None:
+    with ScriptedApi([REGISTERED, SHUTDOWN]) as api:
+        connection = RuntimeApi(api.address)
+        connection.call(extensions_api.register("datadog-agent"))
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.call(extensions_api.next_event("id-1")).body == SHUTDOWN_EVENT
+        connection.close()
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
-from fliptop.http1 import Request
+from fliptop.http1 import Request, Response
 from fliptop.platform import extensions_api
-from fliptop.platform.api import RuntimeApi, Unreachable
+from fliptop.platform.api import HungUp, RuntimeApi, Unreachable
 from fliptop.platform.extensions_api import Refused, Registration
 
 TELEMETRY_PORT: Final = 8999
@@ -67,9 +67,14 @@ class Handover:
         for an answer that nobody gives. Not for a guarded extension: the next life shall find the sockets open.
         """
         for listener in filter(None, (self.telemetry, self.lifecycle, self.trace_agent, self.dogstatsd)):
-            with suppress(OSError):  # nobody waits for an answer to a datagram
-                listener.shutdown(socket.SHUT_RDWR)  # copies too
-            listener.close()
+            refuse(listener)
+
+
+def refuse(listener: socket.socket) -> None:
+    """Close it for all who have a copy, with the connections that wait in its backlog."""
+    with suppress(OSError):  # nobody waits for an answer to a datagram
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
 
 
 def adopt(environ: MutableMapping[str, str]) -> Handover | None:
@@ -210,11 +215,7 @@ def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[R
 
 def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
     try:
-        api.send(request)
-        api.socket.settimeout(SUBSCRIBE_TIMEOUT_S)
-        answer = api.receive()
-        api.socket.settimeout(None)
-        if extensions_api.subscribed(answer):
+        if extensions_api.subscribed(_answer_in_time(api, request)):
             return True
     except Refused as refusal:
         warnings.append(f"the platform refused the telemetry subscription ({refusal}): no logs will be collected")
@@ -225,6 +226,22 @@ def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
         return False
     warnings.append("this platform has no telemetry: no logs will be collected")
     return False
+
+
+def _answer_in_time(api: RuntimeApi, request: Request) -> Response:
+    try:
+        return _call_in_time(api, request)
+    except HungUp:  # to subscribe twice is to subscribe
+        api.reopen()
+        return _call_in_time(api, request)
+
+
+def _call_in_time(api: RuntimeApi, request: Request) -> Response:
+    api.send(request)
+    api.socket.settimeout(SUBSCRIBE_TIMEOUT_S)
+    answer = api.receive()
+    api.socket.settimeout(None)
+    return answer
 
 
 def telemetry_types(environ: Mapping[str, str]) -> tuple[str, ...]:

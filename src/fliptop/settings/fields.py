@@ -124,6 +124,16 @@ class Settings:
     tls_cert_file: str = _setting(values.text, "")
     skip_ssl_validation: bool = _setting(values.boolean, False)
 
+    # Invocations
+    service_mapping: dict[str, str] = _setting(values.mapping, {})
+    trace_aws_service_representation_enabled: bool = _setting(values.boolean, True)
+    trace_propagation_style: tuple[str, ...] = _setting(values.propagation_styles, ("datadog", "tracecontext"))
+    trace_propagation_style_extract: tuple[str, ...] = _setting(values.propagation_styles, ())
+    trace_propagation_extract_first: bool = _setting(values.boolean, False)
+    trace_propagation_http_baggage_enabled: bool = _setting(values.boolean, False)
+    capture_lambda_payload: bool = _setting(values.boolean, False)
+    capture_lambda_payload_max_depth: int = _setting(values.size, 10)
+
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self.given: Final = given or {}
 
