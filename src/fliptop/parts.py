@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fliptop.proxied.pipeline import ProxiedPipeline
     from fliptop.stats.pipeline import StatsPipeline
     from fliptop.traces.pipeline import TracePipeline
+    from fliptop.traces.span import Chunk, Tracer
 
 
 class Here(NamedTuple):
@@ -235,7 +236,10 @@ def invocations(
     def load(complete: bool) -> "Invocations":
         from fliptop.invocations.tracing import Invocations, Outlets  # noqa: PLC0415 -- only where there is a tracer
 
-        outlets = Outlets(spans().add, failed or (lambda: None), here.ledger, first and complete)
+        def add(chunk: "Chunk", tracer: "Tracer") -> None:
+            spans().add(chunk, tracer)  # not loaded sooner: the function waits while the first invocation is told of
+
+        outlets = Outlets(add, failed or (lambda: None), here.ledger, first and complete)
         return Invocations(options, outlets, here.clock)
 
     lookout = Lookout(load, here.clock)

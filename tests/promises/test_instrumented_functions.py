@@ -20,7 +20,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 async def lived(tmp_path: Path, *events: Any, **more: Any) -> Life:
     payloads = [json.dumps(event).encode() for event in events]
-    return await live(Plan(function=str(CLIENTS / "instrumented"), payloads=payloads, timeout_s=20, **more), tmp_path)
+    return await live(
+        Plan(function=str(CLIENTS / "instrumented"), payloads=payloads, **{"timeout_s": 20, **more}), tmp_path
+    )
 
 
 def invocations(life: Life) -> list[Span]:
@@ -79,4 +81,14 @@ async def test_whenever_it_is_sent(strategy: str, tmp_path: Path) -> None:
 async def test_an_event_of_six_megabytes_costs_only_what_it_says(tmp_path: Path) -> None:
     life = await lived(tmp_path, QUEUE | {"padding": "x" * (6 * 1024 * 1024 - 2000)}, {"padding": "x" * 5_000_000})
     assert [below(span, life) for span in invocations(life)] == [{"shop.order": 1}] * 2
+    nothing_is_lost_or_doubled(life)
+
+
+async def test_a_timeout_shows(tmp_path: Path) -> None:
+    life = await lived(tmp_path, {}, QUEUE | {"hang": 9}, timeout_s=2)
+    _, span = invocations(life)
+    (queue,) = [one for one in life.intake.received.spans if one.name == "aws.sqs"]
+    assert (span.trace_id, span.parent_id, span.error, queue.error) == (1234, queue.span_id, 1, 1)
+    assert (span.meta["error.type"], span.meta["request_id"]) == ("Timeout", life.invocations[1].request_id)
+    assert 1.9e9 < span.duration < 5e9
     nothing_is_lost_or_doubled(life)

@@ -299,6 +299,28 @@ def test_a_report_says_that_it_is_over_too(life: Life) -> None:
     assert life.flush() == []
 
 
+@pytest.mark.parametrize("header", [{}, {"lambda-runtime-aws-request-id": "r1"}])
+def test_what_began_before_a_crash_may_end_after_it(life: Life, header: dict[str, str]) -> None:
+    life.end(None, ENDED | header)
+    life.done("r1")
+    ((span,),) = life.flush()
+    assert (span.meta["request_id"], span.span_id) == ("r1", 99)
+    assert life.run("r2").meta["request_id"] == "r2"
+
+
+def test_what_ended_before_the_next_begins_is_not_the_next(life: Life) -> None:
+    life.end(None, {"x-datadog-trace-id": "5", "x-datadog-span-id": "6"})
+    span = life.run("r2")
+    assert (span.trace_id, span.meta["request_id"]) == (1234, "r2")
+    assert life.ledger.dropped("spans") == 1
+
+
+def test_an_end_that_is_told_twice_is_not_the_next_one_s(life: Life) -> None:
+    life.run("r1")
+    life.end(None, {"x-datadog-trace-id": "5", "x-datadog-span-id": "6"})
+    assert life.run("r2").trace_id == 1234
+
+
 def test_without_telemetry_the_tracer_s_word_counts(life: Life) -> None:
     life.lookout.invoked("r1")
     life.start()

@@ -141,6 +141,37 @@ def test_a_directory_in_the_files_place_is_named(task_root: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("from:to", {"from": "to"}),
+        (" lambda_sqs : queues , a.b:c:d", {"lambda_sqs": "queues", "a.b": "c"}),
+        ("nothing,:x,y:", {}),
+    ],
+)
+def test_services_are_mapped(written: str, read: dict[str, str]) -> None:
+    assert load({"LAMBDA_TASK_ROOT": "/nowhere", "DD_SERVICE_MAPPING": written})[0].service_mapping == read
+
+
+def test_services_are_mapped_in_the_file(task_root: Path) -> None:
+    (task_root / "datadog.yaml").write_text("service_mapping:\n  from: to\n")
+    assert load({"LAMBDA_TASK_ROOT": str(task_root)})[0].service_mapping == {"from": "to"}
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "complaints"),
+    [
+        ("b3,TraceContext", ("b3", "tracecontext"), 0),
+        ("b3 unheard-of", ("b3",), 0),
+        ("unheard-of", ("datadog", "tracecontext"), 1),
+        ("none", ("none",), 0),
+    ],
+)
+def test_propagation_styles(written: str, read: tuple[str, ...], complaints: int) -> None:
+    settings, said = load({"LAMBDA_TASK_ROOT": "/nowhere", "DD_TRACE_PROPAGATION_STYLE": written})
+    assert (settings.trace_propagation_style, len(said)) == (read, complaints)
+
+
+@pytest.mark.parametrize(
     ("environ", "wanted"),
     [
         ({}, True),

@@ -8,6 +8,8 @@ from typing import Any
 import anyio
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fliptop.compression import unzstd
 from fliptop.http1 import Headers, Request
@@ -22,7 +24,7 @@ from fliptop.traces.pipeline import TracePipeline, tracer_of
 from fliptop.traces.span import Span, Tracer
 from tests.conftest import MovedClock
 from tests.protocol import agent_payload
-from tests.unit.spans import as_map, span
+from tests.unit.spans import SPANS, as_map, span
 
 ENVIRON = {"AWS_LAMBDA_FUNCTION_NAME": "Shop", "AWS_REGION": "eu-west-1"}
 PYTHON: Headers = (
@@ -269,21 +271,22 @@ def noise(size: int) -> str:
     return random.Random(size).randbytes(size // 2).hex()
 
 
-async def test_a_long_trace_is_sealed_in_pieces_that_can_be_taken_apart(
-    pipeline: TracePipeline, ledger: Ledger
-) -> None:
+async def test_a_long_trace_is_sealed_in_pieces_that_can_be_taken_apart(pipeline: TracePipeline) -> None:
     chunk = [span(span_id=number, meta={"noise": noise(9_000 + number)}) for number in range(1, 401)]
     await pipeline.take(request(chunk, [span(trace_id=1)]))
     payloads = sealed(pipeline)
-    assert [payload.items for payload, _ in payloads] == [400, 1]
+    assert sum(payload.items for payload, _ in payloads) == 401
+    assert [one.spanID for _, read in payloads for one in agent_payload.spans(read)] == [*range(1, 401), 8]
+    assert len(payloads) == 2
     payload, read = payloads[0]
+    assert read.ByteSize() <= PAYLOAD_BYTES + 10_000
     assert all(tracer.ByteSize() <= PIECE_BYTES + 10_000 for tracer in read.tracerPayloads)
     assert len(read.tracerPayloads) > 10
     halves = payload.halves()
     found = [agent_payload.payload(unzstd(half.body)) for half in halves]
-    ids = [one.spanID for half in found for one in agent_payload.spans(half)]
-    assert ids == list(range(1, 401))
-    assert sum(half.items for half in halves) == 400
+    assert [agent_payload.spans(half) for half in found] != [[], []]
+    assert [one for half in found for one in agent_payload.spans(half)] == agent_payload.spans(read)
+    assert sum(half.items for half in halves) == payload.items
     assert all(half.targetTPS == 60.0 for half in found)
     assert {half.headers for half in halves} == {payload.headers}
 
@@ -372,3 +375,17 @@ async def test_rules_that_cannot_be_used_are_named(ledger: Ledger, clock: MovedC
     environ = {"DD_APM_REPLACE_TAGS": '[{"name": "x", "pattern": "("}]', "DD_APM_FILTER_TAGS_REGEX_REJECT": "a:("}
     TracePipeline(options(**environ), identity(), ledger, clock)
     assert [name for line in said for name in environ if name in line] == list(environ)
+
+
+@given(st.lists(st.lists(SPANS, max_size=4), max_size=4), st.lists(SPANS, max_size=3))
+async def test_every_span_arrives_or_is_counted(sent: list[list[Span]], added: list[Span]) -> None:
+    ledger = Ledger()
+    pipeline = TracePipeline(options(), identity(team="a"), ledger, MovedClock())
+    expected = sum(1 for chunk in (*sent, added) for one in chunk if one.trace_id and one.span_id)
+    await pipeline.take(request(*sent))
+    pipeline.add(added, Tracer())
+    payloads = sealed(pipeline)
+    arrived = [one for _, read in payloads for one in agent_payload.spans(read)]
+    assert len(arrived) == sum(payload.items for payload, _ in payloads) == ledger.pending("spans") == expected
+    assert ledger.dropped("spans") == ledger.dropped("spans", "no_id")
+    assert all(one.meta["team"] == "a" and one.service and one.name for one in arrived)

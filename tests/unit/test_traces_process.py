@@ -207,6 +207,7 @@ def test_other_spans(fields: dict[str, object]) -> None:
         ("https://a/b#f", UrlRules(query=True), "https://a/b#f"),
         ("https://a1/users/42/x9/v?y=1", UrlRules(digits=True), "https://a1/users/?/?/v?y=1"),
         ("https://a/my%20file/a b", UrlRules(digits=True), "https://a/my%20file/a%20b"),
+        ("https://a/%61/%31", UrlRules(digits=True), "https://a/%61/?"),
         ("/users/42?y=1", UrlRules(query=True, digits=True), "/users/??"),
         ("https://a/grün räum", UrlRules(), "https://a/gr%C3%BCn%20r%C3%A4um"),
         ("https://a/50%25", UrlRules(), "https://a/50%25"),
@@ -225,10 +226,10 @@ def test_a_url_does_not_change_the_second_time(written: str, rules: UrlRules) ->
     assert url(url(written, rules), rules) == url(written, rules)
 
 
-@given(st.text(alphabet="a1/.-ü %", max_size=20), st.text(alphabet="ab=", max_size=5))
+@given(st.text(alphabet="a1/.-ü ", max_size=20), st.text(alphabet="ab=", max_size=5))
 def test_no_digit_of_a_path_and_nothing_of_a_query_survives(path: str, query: str) -> None:
     result = url(f"https://host/{path}?{query}", UrlRules(query=True, digits=True))
-    assert "1" not in result.replace("%", "")
+    assert "1" not in result
     assert result.endswith("?")
 
 

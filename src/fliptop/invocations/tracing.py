@@ -81,6 +81,9 @@ class Invocations:
             known.told_by.add(told_by)
             return known
         early, self._early = self._early, None
+        if early is not None and early.arrival is None:  # the end of one that began before us, and is over
+            self._lose(early)
+            early = None
         invocation = early or self._new(at_ns)
         invocation.request_id = request_id
         invocation.told_by.add(told_by)
@@ -107,7 +110,7 @@ class Invocations:
 
     def _done(self, record: Record, at_ns: int) -> None:
         """The run has ended. A report says so too, should the record before it be lost, or where there is none."""
-        invocation = self._known.get(record.text("requestId") or "")
+        invocation = self._over(record.text("requestId") or "")
         if invocation is None or invocation.sent or (invocation.is_done and record.type == "platform.report"):
             return
         duration = record.number("metrics", "durationMs")
@@ -115,6 +118,15 @@ class Invocations:
         invocation.duration_ns = max(0, known)
         invocation.status = record.text("status") or "success"
         invocation.error_type = record.text("errorType") or ""
+
+    def _over(self, request_id: str) -> Invocation | None:
+        """The invocation with that id; or the one of which only the end was told, because it began before us."""
+        early = self._early
+        if request_id not in self._known and early is not None and early.ending is not None:
+            self._early = None
+            early.request_id = request_id
+            self._know(early)
+        return self._known.get(request_id)
 
     def _initialising(self, record: Record, at_ns: int) -> None:
         restored = record.type == "platform.restoreStart"
@@ -166,6 +178,8 @@ class Invocations:
     def end(self, headers: Headers, body: bytes) -> None:
         """A tracer says that an invocation has ended, and what the function has answered."""
         invocation = self._ending(_request_id(headers))
+        if invocation is None and self._latest is None:  # an extension that has died would have known it
+            invocation = self._starting(_request_id(headers))
         if invocation is None:
             report.debug("a tracer ended an invocation that nobody knows")
             return
@@ -249,7 +263,7 @@ class Invocations:
 
     def _lose(self, invocation: Invocation, reason: str = "unfinished_invocation") -> None:
         """Its trace is not told of; that is a loss if a tracer has told of it."""
-        if invocation.arrival is not None or invocation.own is not None:
+        if any(told is not None for told in (invocation.arrival, invocation.ending, invocation.own)):
             self._out.ledger.accept(SPANS)
             self._out.ledger.drop(SPANS, 1, reason)
         _forget(invocation)

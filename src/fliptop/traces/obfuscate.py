@@ -19,7 +19,7 @@ _URL: Final = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*:)?(//)(?:[^/?#]*@)?([^/?#
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_PATHS: Final = re.compile(r"[^A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]]+")
 _DIGIT: Final = re.compile(r"\d")
-_ESCAPED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_ESCAPED: Final = re.compile(r"%(?!3\d)[0-9A-Fa-f]{2}")  # but digits
 _REFERENCE: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 
 Hide = Callable[[str], str]

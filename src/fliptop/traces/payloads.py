@@ -4,6 +4,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, takewhile
 from struct import pack
 from typing import Final, NamedTuple
 
@@ -45,6 +46,14 @@ def held(origin: Origin, head: bytes, spans: list[bytes]) -> Held:
     return Held(origin, head, spans, sum(map(len, spans)) + len(spans) * _AROUND + len(head))
 
 
+def _cut(chunk: Held, room: int, extra: int) -> list[Held]:
+    """The first spans of `chunk`, as many as fit into `room` if each grows by `extra` bytes, one at least; the rest."""
+    sizes = accumulate(len(body) + _AROUND + extra for body in chunk.spans)
+    fitting = sum(1 for _ in takewhile(lambda size: size <= room, sizes)) or 1
+    parts = (chunk.spans[:fitting], chunk.spans[fitting:])
+    return [held(chunk.origin, chunk.head, spans) for spans in parts if spans]
+
+
 class FunctionTags:
     """The tags of the function (`key:value,…`), as they are added to spans and payloads. `keys` are those that a span
     has from here.
@@ -78,9 +87,6 @@ class ChunkQueue:
         self._waiting: deque[Held] = deque()
         self._size = 0
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     @property
     def spans(self) -> int:
         """Spans in all chunks."""
@@ -95,8 +101,8 @@ class ChunkQueue:
         return True
 
     def take(self, extra: int) -> list[Held]:
-        """The oldest chunks, as many as fit into a payload if each span grows by `extra` bytes; one at least, if there
-        is one.
+        """The oldest chunks, as many as fit into a payload if each span grows by `extra` bytes. One that fits into none
+        is taken apart: its parts are still of the same trace.
         """
         batch: list[Held] = []
         room = PAYLOAD_BYTES
@@ -105,8 +111,13 @@ class ChunkQueue:
             room -= chunk.size + len(chunk.spans) * extra
             if batch and room < 0:
                 break
-            batch.append(self._waiting.popleft())
+            self._waiting.popleft()
             self._size -= chunk.size
+            if room < 0:
+                chunk, *rest = _cut(chunk, PAYLOAD_BYTES, extra)
+                self._waiting.extendleft(rest)
+                self._size += sum(part.size for part in rest)
+            batch.append(chunk)
         return batch
 
     def clear(self) -> None:
@@ -135,7 +146,7 @@ Run = list[tuple[bytes, list[bytes]]]
 
 
 def _runs(chunks: Iterable[Held], room: int, extra: int) -> Iterator[Run]:
-    """Chunks that fit into one entry each time. A chunk that does not is taken apart: it is still the same trace."""
+    """Chunks that fit into one entry each time."""
     run: Run = []
     left = room
     for chunk in chunks:

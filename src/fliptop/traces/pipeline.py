@@ -87,7 +87,7 @@ class TracePipeline:
             self._unfinished.popleft()
 
     def add(self, chunk: Chunk, tracer: Tracer) -> None:
-        """Take over spans that were made here."""
+        """Take over spans that were made here; they are changed on their way."""
         for _ in self._accept(chunk, tracer):
             pass
 
@@ -175,9 +175,9 @@ class TracePipeline:
         self._finish()
         tags = self._function_tags()
         extra = len(tags.of_span(computed_stats=False))
-        left = len(self._queue)
+        left = self._queue.spans
         while (last or left > 0) and (batch := self._queue.take(extra)):
-            left -= len(batch)
+            left -= sum(len(chunk.spans) for chunk in batch)
             encoded = payloads.pieces(batch, tags)
             form = Form(payloads.headers([chunk.origin.tracer for chunk in batch]), closing=payloads.CLOSING)
             sealer = Sealer(SIGNAL, self._options.url + PATH, form, self._options.compression_level, self._numbers)

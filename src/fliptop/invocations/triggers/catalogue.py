@@ -31,7 +31,7 @@ def origin(event: Any, naming: Naming) -> Origin:
     """Where `event` comes from; an empty answer if nothing says so. Never raises."""
     try:
         read = next((read for fits, read in _CATALOGUE if fits(event)), None)
-        return read(event, naming) if read else Origin()
+        return read(event, naming) if read else Origin({})
     except Exception as problem:  # noqa: BLE001 -- an event can be anything, and the function waits for an answer
         report.debug(f"an event says nothing about its trigger: {problem!r}")
-        return Origin()
+        return Origin({})

@@ -10,10 +10,10 @@ from fliptop.invocations.triggers.origin import Origin, inferred
 from fliptop.invocations.triggers.reading import at, from_ms, given, header, picked, text
 
 _API: Final = "lambda_api_gateway"
-_IS_VALUE: Final = re.compile(
-    r"\d+|.*[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}.*|.*\b[0-9A-HJKMNP-TV-Z]{26}\b.*",
-    re.IGNORECASE | re.DOTALL,
-)
+_HEX: Final = "[0-9a-fA-F]"
+# A UUID or a ULID. Compiled when a path has something as long.
+_UNIQUE: Final = rf"{_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}}|\b[0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{{26}}\b"
+_SHORTEST_UNIQUE: Final = 26
 
 
 def is_http_api(event: Any) -> bool:
@@ -191,7 +191,11 @@ def parameterised(path: str) -> str:
     segments = [segment for segment in path.split("/") if segment]
     named = []
     for before, segment in zip(["", *segments], segments, strict=False):
-        kind = "" if _IS_VALUE.fullmatch(before) else before.removesuffix("s")
+        kind = "" if _is_value(before) else before.removesuffix("s")
         name = "id" if kind in {"", "id"} else f"{kind}_id"
-        named.append(f"{{{name}}}" if _IS_VALUE.fullmatch(segment) else segment)
+        named.append(f"{{{name}}}" if _is_value(segment) else segment)
     return "/" + "/".join(named)
+
+
+def _is_value(segment: str) -> bool:
+    return segment.isdigit() or (len(segment) >= _SHORTEST_UNIQUE and re.search(_UNIQUE, segment) is not None)

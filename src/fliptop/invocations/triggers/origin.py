@@ -1,16 +1,12 @@
 """The model of where an event comes from."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fliptop.invocations.context import Context
 from fliptop.traces.span import Span
 
 
-@dataclass(slots=True)
-class Origin:
+class Origin(NamedTuple):
     """What an event says about where it comes from.
 
     `tags` belong to the invocation span. `span` stands for what sent the event, `wrapped` for what that had received
@@ -18,7 +14,7 @@ class Origin:
     `context` is one that follows from the event itself. `waits`: the sender waits for the function's answer.
     """
 
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str]
     span: Span | None = None
     wrapped: Span | None = None
     headers: Any = None

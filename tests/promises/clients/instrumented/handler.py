@@ -1,7 +1,7 @@
 """A function and its tracer, as those of Java, .NET and Go work: the extension makes the invocation's span.
 
-Fields of the event: `raise`, a message to fail with; `status`, the HTTP status to answer; `untold`: do not say that
-it is over; `named`: send the request id along.
+Fields of the event: `hang`, seconds to wait; `raise`, a message to fail with; `status`, the HTTP status to answer;
+`untold`: do not say that it is over; `named`: send the request id along.
 """
 
 import http.client
@@ -18,6 +18,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Lambda's entry point."""
     named = {"Lambda-Runtime-Aws-Request-Id": context.aws_request_id} if event.get("named") else {}
     said = post(8124, "/lambda/start-invocation", json.dumps(event).encode(), named)
+    time.sleep(event.get("hang", 0))
     began, span_id = time.time_ns(), random.getrandbits(63)
     trace_id = int(said.get("x-datadog-trace-id") or random.getrandbits(63))
     own = {
