@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fliptop import report
 from fliptop.identity import Identity
-from fliptop.invocations.options import InvocationOptions, Naming, Propagation
 from fliptop.lifecycle.strategy import Strategy, on_managed_instances
 from fliptop.listeners.dogstatsd import LONGEST_DATAGRAM, DogStatsDOptions
 from fliptop.listeners.http import Limits
@@ -18,6 +17,9 @@ from fliptop.metrics.points import HistogramOptions
 from fliptop.outbox.payload import JSON_ARRAY
 from fliptop.platform.ready import MANAGED_INSTANCES
 from fliptop.settings.fields import Settings
+
+if TYPE_CHECKING:
+    from fliptop.invocations.options import InvocationOptions
 
 # Bytes. The smallest is what Node.js' tracer collects before it sends, and then some; the largest what Python's does.
 SMALLEST_TRACES: Final = 9 * 1024 * 1024
@@ -80,6 +82,12 @@ def metric_options(settings: Settings) -> MetricOptions:
 
 def invocation_options(settings: Settings, identity: Identity, *, managed: bool) -> InvocationOptions:
     """How invocations become traces."""
+    from fliptop.invocations.options import (  # noqa: PLC0415 -- only functions with a tracer need it
+        InvocationOptions,
+        Naming,
+        Propagation,
+    )
+
     by_instance = settings.trace_aws_service_representation_enabled
     own = (settings.service or identity.function_name).lower() if by_instance else ""
     return InvocationOptions(

@@ -230,7 +230,6 @@ def invocations(
     their `spans`. Sealed before those, because what it makes goes to them. Next to nothing is loaded before a tracer
     tells anything. `failed` is told of invocations that a tracer has seen fail.
     """
-    options = invocation_options(here.settings, here.identity, managed=here.managed)
     first = not here.books[INVOCATIONS]
 
     def load(complete: bool) -> "Invocations":
@@ -240,6 +239,7 @@ def invocations(
             spans().add(chunk, tracer)  # not loaded sooner: the function waits while the first invocation is told of
 
         outlets = Outlets(add, failed or (lambda: None), here.ledger, first and complete)
+        options = invocation_options(here.settings, here.identity, managed=here.managed)
         return Invocations(options, outlets, here.clock)
 
     lookout = Lookout(load, here.clock)
