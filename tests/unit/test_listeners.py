@@ -107,6 +107,19 @@ async def test_of_many_that_come_at_once_the_last_ones_stay(said: list[str]) -> 
     assert not said
 
 
+async def test_nobody_has_to_go_unheard() -> None:
+    """A listener that loads, or is frozen, finds many who have waited."""
+    inbox = Inbox[bytes](Ledger())
+    async with listening(inbox, Limits(connections=4)) as port, AsyncExitStack() as open_:
+        sockets = [open_.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(20)]
+        for number, client in enumerate(sockets):
+            body = b"%2d" % number * 100_000
+            client.sendall(POST[:-2].replace(b": 2", b": %d" % len(body)) + body)
+        with anyio.fail_after(5):
+            assert [(await answer(client))[:12] for client in sockets] == [b"HTTP/1.1 200"] * 20
+    assert len(inbox) == 20
+
+
 @pytest.mark.parametrize("begun", [b"", POST[:20]])
 async def test_a_client_that_goes_silent_keeps_nobody_out(begun: bytes) -> None:
     async with (

@@ -16,6 +16,7 @@ from fliptop.identity import Identity
 from fliptop.outbox.books import Books
 from fliptop.outbox.ledger import Ledger
 from fliptop.parts import Here
+from fliptop.service import supervise
 from fliptop.settings.fields import Settings
 from tests.conftest import MovedClock
 
@@ -48,7 +49,7 @@ async def test_each_request_finds_its_pipeline(here: Here, listening: socket.soc
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     async with anyio.create_task_group() as tasks, httpx.AsyncClient() as tracer:
         for task in part.tasks:
-            tasks.start_soon(task.run)
+            tasks.start_soon(supervise, task)
         for path, body in requests.items():
             assert (await tracer.post(url + path, content=body)).is_success
         assert part.collect is not None
@@ -65,7 +66,7 @@ async def test_what_nobody_reads_any_more_is_counted(here: Here, listening: sock
     part = parts.apm(here, listening, parts.traces(here))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/v0.4/traces"
     async with anyio.create_task_group() as tasks, httpx.AsyncClient() as tracer:
-        tasks.start_soon(part.tasks[0].run)
+        tasks.start_soon(supervise, part.tasks[0])
         assert (await tracer.post(url, content=msgpack.packb([]))).is_success
         tasks.cancel_scope.cancel()
     part.give_up("shutdown")
