@@ -64,6 +64,20 @@ async def test_a_profile_of_ddtrace(tmp_path: Path) -> None:
     assert life.ledger()["proxied"]["delivered"] == 1
 
 
+async def test_what_else_ddtrace_sends(tmp_path: Path) -> None:
+    """Snapshots of what was raised, and evaluations of a model's answers, each to its product."""
+    observing = {"DD_LLMOBS_ENABLED": "true", "DD_LLMOBS_ML_APP": "shop", "DD_EXCEPTION_REPLAY_ENABLED": "true"}
+    life = await live(python(DD_TRACE_ENABLED="true", DD_SERVICE="shop", **observing), tmp_path)
+    the_tracer_works(life)
+    found = life.intake.received.proxied
+    told = [each.told for each in found if each.product == "llm evaluations"]
+    assert told == ["taste", "taste"]
+    (replay,) = [each for each in found if each.product == "debugger"]
+    assert "snapshot of shop" in replay.told
+    assert "env%3Ademo" in replay.query
+    assert life.ledger()["proxied"]["delivered"] == len(found)
+
+
 def the_tracer_works(life: Life) -> None:
     the_function_is_unharmed(life)
     spans_are_right(life)
@@ -93,7 +107,7 @@ def spans_are_right(life: Life) -> None:
         assert (order.service, order.resource, order.type) == ("shop", "POST /orders", "web")
         assert order.meta["order.kind"] == "book"
         assert order.metrics["order.items"] == orders
-        items = [span for span in spans if span.parent_id == order.span_id]
+        items = [span for span in spans if span.parent_id == order.span_id and span.name == "shop.item"]
         assert Counter(item.resource for item in items) == Counter(f"item {number}" for number in range(orders))
         assert {item.service for item in items} <= {"shop-items"}
         assert ancestors(order, spans)[-1] is root
