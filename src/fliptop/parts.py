@@ -68,10 +68,13 @@ class Here(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What runs as long as the service does; `name` is for messages about its death."""
+    """What runs as long as the service does; `name` is for messages about its death. With the task goes the port that
+    it serves: `listening`.
+    """
 
     name: str
     run: Callable[[], Awaitable[None]]
+    listening: socket.socket | None = None
 
 
 class Collect(Protocol):
@@ -192,7 +195,7 @@ def apm(here: Here, listening: socket.socket | None, spans: "Late[TracePipeline]
         await reader.drain()
 
     tasks = (
-        Task("trace agent listener", lambda: serve(listening.dup(), handler, limits)),
+        Task("trace agent listener", lambda: serve(listening.dup(), handler, limits), listening),
         Task("reader of tracers' requests", reader.run),
     )
     return Part((spans, stats, proxied), tasks, collect=collect, inbox=inbox)
@@ -248,5 +251,5 @@ def invocations(
     tasks = []
     if listening is not None:
         handler = lifecycle.lifecycle_handler(lambda: lookout.invocations)
-        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, lifecycle.LIMITS)))
+        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, lifecycle.LIMITS), listening))
     return Part((lookout,), tuple(tasks), takers=(lookout.take,), observer=lookout)

@@ -98,7 +98,7 @@ def loses_nothing_silently(seen: Seen) -> None:
             assert entry["accepted"] == entry["delivered"] + sum(entry["dropped"].values()), signal
             assert entry["pending"] == 0, signal
     delivered, dropped = total(life, "logs")
-    assert delivered == len(life.intake.received.logs)
+    assert delivered <= len(life.intake.received.logs) <= delivered + unanswered(dropped)
     missing = Counter(life.said("function")) - Counter(life.received())
     assert missing.total() <= dropped.total()
     assert dropped.keys() <= {"shutdown", FINAL.get(seen.cell.fault, "shutdown")}
@@ -106,6 +106,11 @@ def loses_nothing_silently(seen: Seen) -> None:
         assert dropped == {}
     metrics_agree(seen)
     spans_agree(seen)
+
+
+def unanswered(dropped: Counter[str]) -> int:
+    """What the intake may have beyond what the ledger knows: its answer came too late for SHUTDOWN."""
+    return dropped["shutdown"]
 
 
 def metrics_agree(seen: Seen) -> None:
@@ -116,7 +121,7 @@ def metrics_agree(seen: Seen) -> None:
     sketched = sum(item.count for item in intake.received.sketches)
     prices = sum(item.count for item in intake.received.sketches if item.metric == "shop.price")
     invoked = len(seen.life.invocations)
-    assert sketched + orders <= delivered
+    assert sketched + orders <= delivered + unanswered(dropped)
     assert orders <= invoked
     assert prices <= 3 * invoked
     assert 4 * invoked - orders - prices <= dropped.total()
@@ -127,7 +132,7 @@ def spans_agree(seen: Seen) -> None:
     delivered, dropped = total(seen.life, "spans")
     requests = total(seen.life, "tracer_requests")[1].total()
     spans = seen.life.intake.received.spans
-    assert delivered == len(spans)
+    assert delivered <= len(spans) <= delivered + unanswered(dropped)
     ours = Counter(span.name for span in spans if span.name in OURS)
     sent = len(seen.life.invocations) - (seen.cell.function in {"times-out", "out-of-memory"})
     assert max(ours.values(), default=0) <= sent

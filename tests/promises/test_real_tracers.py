@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 
 from fliptop_lab.intake import Span
-from fliptop_lab.intake.body import decompress
-from fliptop_lab.intake.traces import decode_traces
 from fliptop_lab.intake.trees import traces
-from tests import agent_payload
 from tests.lifetimes import Life, Plan, live
 from tests.promises.test_metrics_arrive import CLIENTS
+from tests.promises.test_traces_arrive import google_reads_the_same
 from tests.unit.build import samples
 
 tools = samples.load("tools")
@@ -56,6 +54,30 @@ async def test_dd_trace_for_node(node: Path, tmp_path: Path) -> None:
     the_tracer_works(life)
 
 
+async def test_a_profile_of_ddtrace(tmp_path: Path) -> None:
+    life = await live(python(DD_TRACE_ENABLED="true", DD_PROFILING_ENABLED="true"), tmp_path)
+    the_tracer_works(life)
+    (profile,) = life.intake.received.proxied
+    assert (profile.product, profile.document["family"]) == ("profiling", "python")
+    assert any(size > 1000 for name, size in profile.attachments.items() if name.endswith(".pprof"))
+    assert "functionname:lab-function" in profile.headers["x-datadog-additional-tags"]
+    assert life.ledger()["proxied"]["delivered"] == 1
+
+
+async def test_what_else_ddtrace_sends(tmp_path: Path) -> None:
+    """Snapshots of what was raised, and evaluations of a model's answers, each to its product."""
+    observing = {"DD_LLMOBS_ENABLED": "true", "DD_LLMOBS_ML_APP": "shop", "DD_EXCEPTION_REPLAY_ENABLED": "true"}
+    life = await live(python(DD_TRACE_ENABLED="true", DD_SERVICE="shop", **observing), tmp_path)
+    the_tracer_works(life)
+    found = life.intake.received.proxied
+    told = [each.told for each in found if each.product == "llm evaluations"]
+    assert told == ["taste", "taste"]
+    (replay,) = [each for each in found if each.product == "debugger"]
+    assert "snapshot of shop" in replay.told
+    assert "env%3Ademo" in replay.query
+    assert life.ledger()["proxied"]["delivered"] == len(found)
+
+
 def the_tracer_works(life: Life) -> None:
     the_function_is_unharmed(life)
     spans_are_right(life)
@@ -85,10 +107,13 @@ def spans_are_right(life: Life) -> None:
         assert (order.service, order.resource, order.type) == ("shop", "POST /orders", "web")
         assert order.meta["order.kind"] == "book"
         assert order.metrics["order.items"] == orders
-        items = [span for span in spans if span.parent_id == order.span_id]
+        items = [span for span in spans if span.parent_id == order.span_id and span.name == "shop.item"]
         assert Counter(item.resource for item in items) == Counter(f"item {number}" for number in range(orders))
         assert {item.service for item in items} <= {"shop-items"}
         assert ancestors(order, spans)[-1] is root
+    (load,) = [span for span in spans if span.name == "aws.lambda.load"]
+    (cold,) = [span for span in spans if span.name == "aws.lambda.cold_start"]
+    assert (cold.trace_id, load.trace_id, load.parent_id) == (roots[0].trace_id, roots[0].trace_id, cold.span_id)
     failed = roots[-1]
     assert (failed.meta["error.type"], failed.meta["error.message"]) in {
         ("RuntimeError", "as it was told to"),
@@ -117,16 +142,3 @@ def nothing_is_lost_or_doubled(life: Life) -> None:
     assert not ledger["tracer_requests"]["dropped"]
     assert life.intake.store.refused == 0
     assert [trace.rows[0].span.name for trace in traces(spans)].count("aws.lambda") >= 2
-
-
-def google_reads_the_same(life: Life) -> None:
-    """The bytes that came over the wire, as read by somebody who knows neither the extension nor the lab."""
-    requests = [request for request in life.intake.requests if request.path == "/api/v0.2/traces"]
-    assert requests
-    for request in requests:
-        body = decompress(request.body, request.encoding, 1 << 24)
-        for span, other in zip(decode_traces(body), agent_payload.spans(body), strict=True):
-            assert (span.service, span.name, span.resource) == (other.service, other.name, other.resource)
-            assert (span.trace_id, span.span_id, span.parent_id) == (other.traceID, other.spanID, other.parentID)
-            assert (span.start, span.duration, span.error) == (other.start, other.duration, other.error)
-            assert (span.meta, span.metrics) == (dict(other.meta), dict(other.metrics))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import anyio
 import pytest
@@ -90,14 +90,44 @@ async def test_over_the_ceiling_the_one_that_has_been_silent_for_longest_gives_w
             await stream.aclose()
 
 
-@pytest.mark.parametrize("said", [b"", POST[:20]])
-async def test_a_client_that_goes_silent_keeps_nobody_out(said: bytes) -> None:
+async def answer(client: socket.socket) -> bytes:
+    await anyio.wait_readable(client)
+    return client.recv(100)
+
+
+async def test_of_many_that_come_at_once_the_last_ones_stay(said: list[str]) -> None:
+    async with listening(Inbox[bytes](Ledger()), Limits(connections=4)) as port, AsyncExitStack() as open_:
+        sockets = [open_.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(50)]
+        await anyio.wait_all_tasks_blocked()
+        for late in sockets[-4:]:
+            late.sendall(POST)
+        with anyio.fail_after(5):
+            assert [await answer(early) for early in sockets[:-4]] == [b""] * 46
+            assert [(await answer(late))[:12] for late in sockets[-4:]] == [b"HTTP/1.1 200"] * 4
+    assert not said
+
+
+async def test_nobody_has_to_go_unheard() -> None:
+    """A listener that loads, or is frozen, finds many who have waited."""
+    inbox = Inbox[bytes](Ledger())
+    async with listening(inbox, Limits(connections=4)) as port, AsyncExitStack() as open_:
+        sockets = [open_.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(20)]
+        for number, client in enumerate(sockets):
+            body = b"%2d" % number * 100_000
+            client.sendall(POST[:-2].replace(b": 2", b": %d" % len(body)) + body)
+        with anyio.fail_after(5):
+            assert [(await answer(client))[:12] for client in sockets] == [b"HTTP/1.1 200"] * 20
+    assert len(inbox) == 20
+
+
+@pytest.mark.parametrize("begun", [b"", POST[:20]])
+async def test_a_client_that_goes_silent_keeps_nobody_out(begun: bytes) -> None:
     async with (
         listening(Inbox[bytes](Ledger()), Limits(connections=1)) as port,
         await anyio.connect_tcp("127.0.0.1", port) as idle,
     ):
-        if said:
-            await idle.send(said)
+        if begun:
+            await idle.send(begun)
         async with await anyio.connect_tcp("127.0.0.1", port) as busy:
             assert (await exchange(busy)).startswith(b"HTTP/1.1 200")
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):

@@ -91,6 +91,7 @@ def test_version_of_payloads_says_in_a_span_what_older_ones_say_there() -> None:
             },
             {"spans": [as_map(span())], "dropped_trace": True, "priority": 1},
             {"spans": None},
+            {"spans": 5},
             "what",
         ],
     }

@@ -213,8 +213,8 @@ async def test_the_same_request_again_is_ignored(pipeline: TracePipeline, ledger
 async def test_the_watcher_sees_what_tells_of_an_invocation(pipeline: TracePipeline, ledger: Ledger) -> None:
     seen = []
 
-    def watch(one: Span, _: Tracer) -> bool:
-        seen.append(one.name)
+    def watch(one: Span, tracer: Tracer) -> bool:
+        seen.append((one.name, tracer.language))
         one.meta["seen"] = "1"
         return one.resource == "dd-tracer-serverless-span"
 
@@ -222,7 +222,7 @@ async def test_the_watcher_sees_what_tells_of_an_invocation(pipeline: TracePipel
     placeholder = span(name="x", resource="dd-tracer-serverless-span")
     await pipeline.take(request([span(name="aws.lambda"), span(name="aws.lambda.load"), span(), placeholder]))
     _, read = only(pipeline)
-    assert seen == ["aws.lambda", "aws.lambda.load", "x"]
+    assert seen == [("aws.lambda", "python"), ("aws.lambda.load", "python"), ("x", "python")]
     assert ["seen" in one.meta for one in agent_payload.spans(read)] == [True, True, False]
     assert ledger.accepted("spans") == 3
 
@@ -234,7 +234,7 @@ async def test_a_placeholder_is_not_sent_even_if_nobody_watches(pipeline: TraceP
 
 
 async def test_a_watcher_that_fails_costs_nothing(pipeline: TracePipeline, said: list[str]) -> None:
-    def watch(one: Span, _: Tracer) -> bool:
+    def watch(one: Span, tracer: Tracer) -> bool:
         raise KeyError(one.name)
 
     pipeline.watch = watch
@@ -348,7 +348,7 @@ async def test_what_is_cancelled_midway_goes_on_later(pipeline: TracePipeline, l
     if then == "take":
         await pipeline.take(request([span(trace_id=1)]))
         assert pipeline.waiting == 5 * AT_ONCE
-    assert sum(payload.items for payload in pipeline.seal()) >= 5 * AT_ONCE - 1
+    assert sum(payload.items for payload in pipeline.seal(last=True)) >= 5 * AT_ONCE - 1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fliptop.traces import normalise
@@ -43,6 +43,7 @@ def normalised(**fields: object) -> Span:
         ("duration", 2**63 - 1, 0),
         ("start", 5, NOW - 1_000),
         ("start", -(2**63), NOW - 1_000),
+        ("start", 946_684_800_000_000_000, 946_684_800_000_000_000),
         ("parent_id", 9, 9),
     ],
 )
@@ -77,7 +78,13 @@ def test_status_codes_that_are_none_are_removed(code: str) -> None:
     assert normalised(meta={"http.status_code": "404"}).meta == {"http.status_code": "404"}
 
 
+def test_a_span_that_would_have_begun_before_the_year_2000_begins_now() -> None:
+    found = normalised(start=0, duration=NOW)
+    assert (found.start, found.duration) == (NOW, NOW)
+
+
 @given(SPANS)
+@example(span(start=0, duration=2**63 - 2**60))
 def test_what_is_normalised_stays_as_it_is(any_span: Span) -> None:
     normalise.normalise(any_span, NOW)
     once = copy.deepcopy(any_span)

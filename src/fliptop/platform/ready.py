@@ -67,9 +67,14 @@ class Handover:
         for an answer that nobody gives. Not for a guarded extension: the next life shall find the sockets open.
         """
         for listener in filter(None, (self.telemetry, self.lifecycle, self.trace_agent, self.dogstatsd)):
-            with suppress(OSError):  # nobody waits for an answer to a datagram
-                listener.shutdown(socket.SHUT_RDWR)  # copies too
-            listener.close()
+            refuse(listener)
+
+
+def refuse(listener: socket.socket) -> None:
+    """Close it for all who have a copy, with the connections that wait in its backlog."""
+    with suppress(OSError):  # nobody waits for an answer to a datagram
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
 
 
 def adopt(environ: MutableMapping[str, str]) -> Handover | None:

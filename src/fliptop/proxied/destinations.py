@@ -56,5 +56,5 @@ def destination(request: Request) -> Destination | None:
         return KNOWN[path]
     if path.startswith(TELEMETRY):
         return Destination("telemetry", "instrumentation-telemetry-intake", "/" + path.removeprefix(TELEMETRY))
-    prefix, host = EVP.match(path), subdomain(request)
-    return Destination("evp", host, path[prefix.end() - 1 :]) if prefix and host else None
+    host = subdomain(request)
+    return Destination("evp", host, path[len(EVP[0]) - 1 :]) if path.startswith(EVP) and host else None

@@ -81,7 +81,7 @@ class ProxiedPipeline:
 
 def passed_on(request: Request) -> Headers:
     """The headers of `request` that go on with its body."""
-    if EVP.match(request.path) and request.path not in KNOWN:
+    if request.path.startswith(EVP) and request.path not in KNOWN:
         return tuple((name, value) for name, value in request.headers if name.lower() in EVP_HEADERS)
     named = {word.strip().lower() for word in (request.header("Connection") or "").split(",")}
     refused = NOT_PASSED_ON | named

@@ -89,7 +89,8 @@ class Reading:
         if not isinstance(payload, dict):
             raise Unreadable("a map is expected")
         for chunk in coerce.maps(payload.get("chunks")):
-            for spans in self._trace(chunk.get("spans") or (), span_of_map):
+            raw = chunk.get("spans")
+            for spans in self._trace(raw if isinstance(raw, list) else (), span_of_map):
                 if spans:
                     _say_in_span(spans[0], payload, chunk)
                 yield spans

@@ -11,6 +11,8 @@ from fliptop.traces.span import Chunk, Span
 
 LONGEST: Final = 100
 LONGEST_TAG: Final = 200
+# So that what is kept for the next time has a size. Nobody has a tag that begins with hundreds of signs.
+LONGEST_READ: Final = 1000
 YEAR_2000_NS: Final = 946_684_800_000_000_000
 NO_PRIORITY: Final = -128
 PRIORITY: Final = "_sampling_priority_v1"
@@ -43,30 +45,31 @@ def tag(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def _service(text: str) -> str:
-    return tag(cut(text, LONGEST)) or "unnamed-service"
+    return tag(text) or "unnamed-service"
 
 
 @lru_cache(maxsize=256)
 def _name(text: str) -> str:
-    kept = _NOT_IN_NAMES.sub("_", _BEFORE_A_LETTER.sub("", cut(text, LONGEST)))
+    kept = _NOT_IN_NAMES.sub("_", _BEFORE_A_LETTER.sub("", text))
     return kept.replace("_.", ".").replace("._", ".").rstrip("_") or "unnamed_operation"
 
 
 def normalise(span: Span, now: int) -> None:
     """Make `span` what Datadog expects; `now` in nanoseconds stands in for a time that cannot be. Idempotent."""
-    span.service = _service(span.service)
-    span.name = _name(span.name)
+    span.service = _service(cut(span.service, LONGEST))
+    span.name = _name(cut(span.name, LONGEST))
     span.resource = span.resource or span.name
     span.type = cut(span.type, LONGEST)
     if span.parent_id == span.span_id == span.trace_id:
         span.parent_id = 0
-    if span.duration < 0 or span.start + span.duration > MOST:
-        span.duration = 0
+    span.duration = max(span.duration, 0)
     if span.start < YEAR_2000_NS:
-        span.start = max(now - span.duration, 0) or now
+        span.start = now - span.duration if now - span.duration >= YEAR_2000_NS else now
+    if span.start + span.duration > MOST:
+        span.duration = 0
     meta = span.meta
     if ENV in meta:
-        meta[ENV] = tag(meta[ENV])
+        meta[ENV] = tag(meta[ENV][:LONGEST_READ])
     if STATUS_CODE in meta and not _is_status(meta[STATUS_CODE]):
         del meta[STATUS_CODE]
 

@@ -74,7 +74,7 @@ class TracePipeline:
         return self._queue.spans
 
     async def take(self, request: Request) -> None:
-        """Take over what a tracer sent. What is cancelled midway goes on with the next request, or the next flush."""
+        """Take over what a tracer sent. What is cancelled midway goes on with the next request, or the last flush."""
         digest = blake2b(request.body, digest_size=16).digest()
         if digest in self._seen:
             report.debug("a tracer's request is known already: ignored")
@@ -172,7 +172,8 @@ class TracePipeline:
 
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
         """Everything that waits, as payloads; what comes meanwhile waits for the next time, unless it is the `last`."""
-        self._finish()
+        if last:
+            self._finish()
         tags = self._function_tags()
         extra = len(tags.of_span(computed_stats=False))
         left = self._queue.spans

@@ -19,9 +19,9 @@ from fliptop_lab.run import Outcome
 from fliptop_lab.summary import fallback_line
 
 ROWS = 40
-"""Log lines shown of one run, and spans of one trace; the others are counted."""
-TRACES = 10
-"""Traces shown of one run."""
+"""Log lines shown of one run; the others are counted."""
+TRACES, SPANS = 10, 20
+"""Traces shown of one run, and spans of one trace; likewise."""
 SHORTER = (
     (re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), r"\1…"),
     (re.compile(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d\.\d{3})Z"), r"\1"),
@@ -121,13 +121,23 @@ def traces(outcome: Outcome) -> RenderableType | None:
     table.expand = True
     shown = found[:TRACES]
     for trace in shown:
-        for row in trace.rows[:ROWS]:
+        rows = _uppermost(trace.rows)
+        for row in rows:
             table.add_row(*_span(row, trace.start, shared))
-        if len(trace.rows) > ROWS:
-            table.add_row(Text(f"… {len(trace.rows) - ROWS} more", "dim"))
+        if len(trace.rows) > len(rows):
+            table.add_row(Text(f"… {len(trace.rows) - len(rows)} more", "dim"))
         table.add_section()
     more = [Text(f"… {len(found) - TRACES} more traces", "dim")] if len(found) > TRACES else []
     return Group(table, *more, *([Text("tags     " + _abbreviate(shared, 8), "dim")] if shared else []))
+
+
+def _uppermost(rows: Sequence[trees.Row]) -> Sequence[trees.Row]:
+    """Those that there is room for. Of a large trace what is deepest is the least interesting: modules, loops."""
+    depth = max(row.depth for row in rows)
+    while len(rows) > SPANS and depth > 1:
+        depth -= 1
+        rows = [row for row in rows if row.depth <= depth]
+    return rows[:SPANS]
 
 
 def _span(row: trees.Row, origin: int, shared: Sequence[str]) -> list[RenderableType]:
@@ -143,7 +153,7 @@ def _span(row: trees.Row, origin: int, shared: Sequence[str]) -> list[Renderable
 
 
 def _tags(span: Span) -> list[str]:
-    return [f"{key}:{value}" for key, value in span.meta.items()]
+    return [f"{key}:{value}" for key, value in sorted(span.meta.items())]
 
 
 def others(outcome: Outcome) -> RenderableType | None:

@@ -54,6 +54,8 @@ def _content(data: bytes, position: int, wire_type: int) -> tuple[int | bytes, i
 
 def varint(data: bytes, position: int) -> tuple[int, int]:
     """One varint from ``position``, and where the next thing begins. Raises ``ValueError``."""
+    if position < len(data) and data[position] < 0x80:
+        return data[position], position + 1
     number = shift = 0
     while position < len(data) and shift < 70:
         byte = data[position]

@@ -1,7 +1,8 @@
 """The lab's Python function: writes the logs people write, and misbehaves when the event asks for it.
 
 Each invocation also sends metrics as DogStatsD, like any client library: a count, a gauge and a distribution. And
-when its work is done, it sends a trace to the trace agent's port, as a tracer would: its spans, as msgpack.
+when its work is done, it sends a trace to the trace agent's port, as a tracer would: its spans, as msgpack; but for
+``LAB_TRACES=off`` in the environment.
 
 Fields of the event, all optional, in the order they act:
 
@@ -10,6 +11,7 @@ Fields of the event, all optional, in the order they act:
 ``allocate``  MB to allocate and touch
 ``metrics``   that many more distributions, a datagram each
 ``sleep``     seconds to sleep
+``spans``     that many more spans in the trace
 ``raise``     message of an exception to raise
 ``exit``      status to exit the process with, at once
 
@@ -49,7 +51,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         print("x" * event["bytes"])
     state["ballast"].append(bytearray(os.urandom(4096) * (event.get("allocate", 0) * 256)))
     time.sleep(event.get("sleep", 0))
-    send_trace(began, context, event)
+    if os.environ.get("LAB_TRACES") != "off":
+        send_trace(began, context, event)
     if "raise" in event:
         raise RuntimeError(event["raise"])
     if "exit" in event:
@@ -74,10 +77,11 @@ def send_trace(began: int, context: Any, event: dict[str, Any]) -> None:
         root["meta"].update({"error.message": event["raise"], "error.type": "RuntimeError"})
     order = span("shop.order", "POST /orders", began + 100_000, root, type="web")
     query = span("shop.query", "SELECT price FROM books WHERE id = 7", began + 200_000, order, type="sql")
+    more = [span("shop.item", f"item {number}", began, order) for number in range(event.get("spans", 0))]
     headers = {"Content-Type": "application/msgpack", "X-Datadog-Trace-Count": "1", "Datadog-Meta-Lang": "python"}
     agent = http.client.HTTPConnection("127.0.0.1", 8126, timeout=1)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(agent):
-        agent.request("PUT", "/v0.4/traces", msgpack.packb([[root, order, query]]), headers)
+        agent.request("PUT", "/v0.4/traces", msgpack.packb([[root, order, query, *more]]), headers)
         agent.getresponse().read()
 
 

@@ -1,5 +1,6 @@
 """A function that Datadog's library wraps and its tracer, ddtrace, follows."""
 
+import os
 from typing import Any
 
 from ddtrace import tracer
@@ -15,4 +16,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, int]:
                 pass
         if event.get("fails"):
             raise RuntimeError("as it was told to")
+        if os.environ.get("DD_LLMOBS_ENABLED"):
+            recommend()
     return {"orders": event.get("orders", 0)}
+
+
+def recommend() -> None:
+    """What LLM Observability is told of a function that asks a model."""
+    from ddtrace.llmobs import LLMObs
+
+    with LLMObs.llm(model_name="reader", name="recommend") as asked:
+        LLMObs.annotate(asked, input_data="What is good?", output_data="Books.")
+        LLMObs.submit_evaluation(label="taste", metric_type="score", value=0.9, span=LLMObs.export_span(asked))
+    LLMObs.flush()
