@@ -56,6 +56,9 @@ def test_there_is_an_end() -> None:
     found = captured("function.response", list(range(MOST_TAGS + 5)), 10)
     assert len(found) == MOST_TAGS + 1
     assert found["function.response"] == "truncated"
+    found = captured("function.response", ["x" * LONGEST] * 100, 10)
+    assert len(found) < 66
+    assert found["function.response"] == "truncated"
 
 
 anything = st.recursive(

@@ -343,23 +343,74 @@ def own(request_id: str = "r1") -> Span:
 def test_it_is_merged_and_not_sent(life: Life) -> None:
     life.lookout.invoked("r1")
     life.start()
-    assert life.lookout.watch(own(), Tracer(computed_stats=True))
+    assert life.lookout.watch(own(), Tracer("java", computed_stats=True, computed_top_level=True))
     life.end()
     life.done("r1")
     assert list(life.lookout.seal()) == []
     (((span,), tracer),) = life.sent
     assert (span.name, span.resource, span.service) == ("aws.lambda", "orders", "shop")
     assert (span.meta["language"], span.meta["cold_start"]) == ("java", "true")
-    assert (span.metrics, span.meta_struct, tracer.computed_stats) == ({"m": 1.5}, {"a": b"\x80"}, True)
+    assert (span.metrics, span.meta_struct) == ({"m": 1.5}, {"a": b"\x80"})
+    assert tracer == Tracer("java", computed_stats=True), "what is a top level, it cannot know"
 
 
 def test_it_stands_in_for_an_end_that_nobody_told(life: Life) -> None:
     life.lookout.invoked("r1")
     life.start()
-    life.lookout.watch(own("?"), Tracer())
+    life.lookout.watch(own(""), Tracer())
     life.done("r1")
     ((span,),) = life.flush()
     assert (span.trace_id, span.span_id, span.parent_id) == (1234, 99, 56)
+
+
+def test_it_may_begin_a_trace_of_its_own(life: Life) -> None:
+    life.lookout.invoked("r1")
+    life.start({"headers": CARRIER | {"x-datadog-trace-id": "5"}})
+    life.lookout.watch(own(), Tracer())
+    life.done("r1", status="error", errorType="Runtime.Unknown")
+    ((span,),) = life.flush()
+    assert (span.trace_id, span.span_id, span.parent_id, span.error) == (1234, 99, 56, 1)
+
+
+def test_one_that_comes_late_is_not_the_next_one_s(life: Life) -> None:
+    life.run("r1")
+    life.lookout.invoked("r2")
+    life.start()
+    assert life.lookout.watch(own("r1"), Tracer())
+    assert life.lookout.watch(own("r0"), Tracer())
+    life.end()
+    life.done("r2")
+    ((span,),) = life.flush()
+    assert "language" not in span.meta
+
+
+@pytest.mark.parametrize("name", ["r1", ""])
+def test_it_tells_of_what_began_before_a_crash(life: Life, name: str) -> None:
+    life.lookout.watch(own(name), Tracer())
+    life.done("r1")
+    ((span,),) = life.flush()
+    assert (span.trace_id, span.span_id) == (1234, 99)
+
+
+def test_between_flushes_only_the_latest_waits(life: Life) -> None:
+    for number in range(10):
+        life.lookout.invoked(f"r{number}")
+        life.start()
+        life.end()
+        life.done(f"r{number}")
+    assert [chunk[0].meta["request_id"] for chunk, _ in life.sent] == [f"r{number}" for number in range(8)]
+    assert len(life.flush()) == 10
+
+
+def test_a_pipeline_that_fails_costs_that_trace(life: Life, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    life.lookout.invoked("r1")
+    life.start()
+    life.end()
+    life.done("r1")
+    monkeypatch.setattr(life, "sent", None)
+    assert list(life.lookout.seal()) == []
+    assert "cannot be told of" in said[0]
+    assert life.ledger.dropped("spans", "unfinished_invocation") == 1
 
 
 # --- payloads ---

@@ -29,7 +29,7 @@ def read_json(body: bytes) -> Any:
 def arrival(event: Any, headers: Any, options: InvocationOptions) -> Arrival:
     """What `event` says, and `headers`, which came with it. Never raises. Source: extension-behaviour, 8.8."""
     found = origin(event, options.naming)
-    return Arrival(found, _context(found, event, headers, options.propagation))
+    return Arrival(found._replace(headers=None), _context(found, event, headers, options.propagation))
 
 
 def _context(found: Origin, event: Any, headers: Any, how: Propagation) -> Context | None:

@@ -13,6 +13,7 @@ import orjson
 LONGEST: Final = 4096
 # Of one payload. A span with more than this would be none that anybody reads.
 MOST_TAGS: Final = 1000
+MOST_TEXT: Final = 256 * 1024
 DEEPEST: Final = 64
 _SECRETS: Final = frozenset(
     {"password", "passwd", "pwd", "secret", "token", "authorization", "x-authorization", "api_key"}
@@ -22,11 +23,13 @@ _REDACTED: Final = "redacted"
 
 def captured(root: str, payload: Any, depth: int) -> dict[str, str]:
     """The tags for `payload`, named `root` and what is below; what is deeper than `depth` is told as JSON. Of more than
-    `MOST_TAGS` the rest is left out, and `root` says so.
+    `MOST_TAGS`, or `MOST_TEXT` characters, the rest is left out, and `root` says so.
     """
     tags: dict[str, str] = {}
+    size = 0
     for name, text in _flat(root, payload, min(depth, DEEPEST)):
-        if len(tags) >= MOST_TAGS:
+        size += len(name) + min(len(text), LONGEST)
+        if len(tags) >= MOST_TAGS or size > MOST_TEXT:
             tags[root] = "truncated"
             break
         tags[name] = text[:LONGEST]

@@ -14,7 +14,7 @@ from fliptop.invocations.arrival import Arrival
 from fliptop.invocations.context import TID, Context
 from fliptop.invocations.ending import Ending
 from fliptop.invocations.options import Naming
-from fliptop.traces.span import Chunk, Span
+from fliptop.traces.span import Chunk, Span, Tracer
 
 PRIORITY: Final = "_sampling_priority_v1"
 ORIGIN: Final = "_dd.origin"
@@ -25,8 +25,9 @@ class Invocation:
     """What has been told about one request so far.
 
     `told_by`: who has said that it began; `start_ns`: when. `arrival` and `ending` are what the tracer has said, before
-    and after; `own` is the span by which it stands for the invocation in what it sends. `tags` are for the span.
-    `is_first`: no other has been in this environment. `status` is the platform's word on how it ended, None until then.
+    and after; `own` is the span by which it stands for the invocation in what it sends, and `tracer` what it says about
+    itself there. `tags` are for the span. `is_first`: no other has been in this environment. `status` is the platform's
+    word on how it ended, None until then.
     """
 
     request_id: str
@@ -37,7 +38,7 @@ class Invocation:
     arrival: Arrival | None = None
     ending: Ending | None = None
     own: Span | None = None
-    own_computed_stats: bool = False
+    tracer: Tracer = field(default_factory=Tracer)
     status: str | None = None
     error_type: str = ""
     duration_ns: int = 0
@@ -57,9 +58,8 @@ class Invocation:
     def context(self) -> Context | None:
         """The trace that the invocation belongs to, as its event says; None if the tracer has begun another one."""
         context = self.arrival.context if self.arrival else None
-        if context and self.ending and self.ending.trace_id not in {0, context.trace_id}:
-            return None
-        return context
+        told = (self.ending.trace_id if self.ending else 0) or (self.own.trace_id if self.own else 0)
+        return context if context is None or told in {0, context.trace_id} else None
 
 
 def new_id() -> int:
@@ -103,6 +103,7 @@ def _own_span(invocation: Invocation, naming: Naming) -> Span | None:
         *ids,
         start=invocation.start_ns,
         duration=invocation.duration_ns,
+        error=own.error,
         meta={"span.kind": "server", "request_id": invocation.request_id, **own.meta, **invocation.tags, **arrived},
         metrics=dict(own.metrics),
         type="serverless",
@@ -130,7 +131,7 @@ def _ids(invocation: Invocation) -> tuple[int, int, int] | None:
 def _tell_outcome(invocation: Invocation, span: Span) -> None:
     said = invocation.ending
     if said is not None:
-        span.error = int(said.is_error)
+        span.error |= said.is_error
         span.meta |= said.errors
         if said.status_code is not None:
             span.meta["http.status_code"] = str(said.status_code)

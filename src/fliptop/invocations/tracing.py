@@ -101,10 +101,13 @@ class Invocations:
         return invocation
 
     def _know(self, invocation: Invocation) -> None:
-        before = self._known.pop(invocation.request_id, None)
+        before, latest = self._known.pop(invocation.request_id, None), self._latest
         if before is not None:
             self._send(before)
         self._known[invocation.request_id] = self._latest = invocation
+        for other in self._known.values():  # of the one before, something may still be on its way
+            if other.is_done and other is not latest:
+                self._send(other)
         while len(self._known) > MOST_KNOWN:
             self._send(self._known.pop(next(iter(self._known))))
 
@@ -120,9 +123,9 @@ class Invocations:
         invocation.error_type = record.text("errorType") or ""
 
     def _over(self, request_id: str) -> Invocation | None:
-        """The invocation with that id; or the one of which only the end was told, because it began before us."""
+        """The invocation with that id; or the one that nobody has seen begin, because that was before us."""
         early = self._early
-        if request_id not in self._known and early is not None and early.ending is not None:
+        if request_id not in self._known and early is not None and (early.ending or early.own):
             self._early = None
             early.request_id = request_id
             self._know(early)
@@ -177,9 +180,7 @@ class Invocations:
 
     def end(self, headers: Headers, body: bytes) -> None:
         """A tracer says that an invocation has ended, and what the function has answered."""
-        invocation = self._ending(_request_id(headers))
-        if invocation is None and self._latest is None:  # an extension that has died would have known it
-            invocation = self._starting(_request_id(headers))
+        invocation = self._meant(_request_id(headers), lambda one: one.ending is None)
         if invocation is None:
             report.debug("a tracer ended an invocation that nobody knows")
             return
@@ -193,16 +194,21 @@ class Invocations:
         depth = self._options.capture_depth
         return captured(root, payload, depth) if depth is not None else {}
 
-    def _ending(self, request_id: str) -> Invocation | None:
-        candidates = [self._known.get(request_id), self._early, None if request_id else self._latest]
-        return next((one for one in candidates if one and one.ending is None and not one.sent), None)
-
     def stand_in(self, span: Span, tracer: Tracer) -> None:
         """A tracer has sent the span that stands for an invocation in its trace."""
-        candidates = [self._known.get(span.meta.get("request_id", "")), self._early, self._latest]
-        invocation = next((one for one in candidates if one and one.own is None and not one.sent), None)
+        invocation = self._meant(span.meta.get("request_id", ""), lambda one: one.own is None)
         if invocation is not None:
-            invocation.own, invocation.own_computed_stats = span, tracer.computed_stats
+            invocation.own, invocation.tracer = span, tracer
+
+    def _meant(self, request_id: str, waits: Callable[[Invocation], bool]) -> Invocation | None:
+        """The invocation with that id, or the one that runs, if it still `waits` for what is told of it."""
+        if request_id in self._known:
+            candidates = [self._known[request_id]]
+        else:
+            candidates = [one for one in (self._early, None if request_id else self._latest) if one]
+            if self._latest is None and not candidates:  # an extension that has died would have known it
+                return self._starting(request_id)
+        return next((one for one in candidates if waits(one) and not one.sent), None)
 
     def loaded(self, span: Span) -> None:
         """A tracer that makes the invocation's span itself has sent the one for loading the function's code: the cold
@@ -240,26 +246,24 @@ class Invocations:
         self._lose_early(reason)
 
     def _send(self, invocation: Invocation) -> None:
-        """Pass on the trace of `invocation`, or what is known of it."""
-        if invocation.sent:
-            return
+        """Pass on the trace of `invocation`, once."""
+        try:
+            if not invocation.sent and self._tell(invocation):
+                _forget(invocation)
+        except Exception as problem:  # noqa: BLE001 -- promise 1: nor may one cost the flush of all others
+            report.error(f"an invocation cannot be told of: {problem!r}")
+        self._lose(invocation)
+
+    def _tell(self, invocation: Invocation) -> bool:
+        """Pass on the trace of `invocation`; False where too little is known."""
         if not invocation.is_done and invocation.ending is not None:  # nobody will say when it ended but the tracer
             invocation.duration_ns = max(0, invocation.ending.at_ns - invocation.start_ns)
         initial = self._initial if invocation.is_first and not self._initial_is_placed else None
-        spans = self._chunk(invocation, initial)
+        spans = chunk(invocation, self._options.naming, initial)
         if spans:
             self._initial = None if initial is not None else self._initial
-            self._out.add(spans, Tracer(computed_stats=invocation.own_computed_stats))
-            _forget(invocation)
-        else:
-            self._lose(invocation)
-
-    def _chunk(self, invocation: Invocation, initial: Span | None) -> Chunk:
-        try:
-            return chunk(invocation, self._options.naming, initial)
-        except Exception as problem:  # noqa: BLE001 -- promise 1: nor may one cost the flush of all others
-            report.error(f"an invocation cannot be told of: {problem!r}")
-            return []
+            self._out.add(spans, invocation.tracer._replace(computed_top_level=False))
+        return bool(spans)
 
     def _lose(self, invocation: Invocation, reason: str = "unfinished_invocation") -> None:
         """Its trace is not told of; that is a loss if a tracer has told of it."""

@@ -56,6 +56,7 @@ class StatsPipeline:
         self._clock = clock
         sealer = Sealer(SIGNAL, f"{options.url}/api/v0.2/stats", _envelope(), GZIP_LEVEL, itertools.count(1))
         self._buffer = EntryBuffer(SIGNAL, ledger, sealer, LIMITS)
+        self._complained = False
 
     async def take(self, request: Request) -> None:
         """Take over what a tracer sent to `/v0.6/stats`."""
@@ -64,11 +65,16 @@ class StatsPipeline:
         except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as problem:
             self._ledger.accept(SIGNAL)
             self._ledger.drop(SIGNAL, 1, "unreadable")
-            report.warn(f"a tracer's statistics cannot be read: {problem!r:.200}")
+            self._complain(f"a tracer's statistics cannot be read: {problem!r:.200}")
             return
         if encoded is not None:
             self._ledger.accept(SIGNAL)
             self._buffer.add(encoded)
+
+    def _complain(self, text: str) -> None:
+        """Say it loudly once: a tracer that is broken sends the like every ten seconds."""
+        (report.debug if self._complained else report.warn)(text)
+        self._complained = True
 
     def _read(self, body: bytes) -> bytes | None:
         """The same as it goes to Datadog; None if there is nothing in it."""
