@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from fliptop.http1 import Request, Response
 from fliptop.invocations.lookout import Lookout
 from fliptop.invocations.tracing import Invocations
-from fliptop.listeners.lifecycle import lifecycle_handler
+from fliptop.listeners.http import serve
+from fliptop.listeners.lifecycle import LIMITS, lifecycle_handler
 from tests.conftest import MovedClock
 from tests.unit.test_invocations import ENDED, Life
 from tests.unit.test_triggers import CARRIER
@@ -83,6 +86,22 @@ def test_a_defect_is_told_and_the_function_goes_on(said: list[str]) -> None:
 
     assert lifecycle_handler(broken)(Request("POST", "/lambda/start-invocation")) == Response(200, b"{}")
     assert "defect" in said[0]
+
+
+@pytest.mark.anyio
+async def test_of_a_body_that_is_too_large_the_headers_count(life: Life) -> None:
+    handle = lifecycle_handler(lambda: life.lookout.invocations)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve, listening.dup(), handle, LIMITS._replace(body_bytes=100))
+            async with await anyio.connect_tcp(*listening.getsockname()) as stream:
+                for size in (200_000, 2):
+                    head = f"POST /lambda/start-invocation HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n"
+                    await stream.send(head.encode() + b"x-datadog-trace-id: 5\r\n\r\n" + b" " * (size - 2) + b"{}")
+                    answer = await stream.receive()
+                    assert answer.startswith(b"HTTP/1.1 200")
+                    assert b"x-datadog-trace-id: 5" in answer.lower()
+            tasks.cancel_scope.cancel()
 
 
 text = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"))
