@@ -13,14 +13,18 @@ from fliptop_lab.run import Outcome
 FALLBACK_KEY = "DD_EXTENSION_FALLBACK_REASON"
 """First key of the one line that says why the legacy extension runs."""
 
+LEDGER = "LEDGER | "
+"""What precedes the ledger in the one line that fliptop writes at SHUTDOWN."""
+
 
 def summarise(outcome: Outcome) -> dict[str, Any]:
     """One run as a flat JSON object.
 
     ``decision`` is ``legacy`` when a fallback line was printed, else ``next`` when an extension registered, else
     ``none``. ``lost`` counts the lines the function wrote (``function`` telemetry) that the intake does not have at
-    the end, by text; ``surplus`` those it has more often than written. ``duplicates`` counts payloads the intake
-    accepted twice. Times are in ms, one value per invocation; ``invoke_ms`` is what the caller waits.
+    the end, by text; ``surplus`` those it has more often than written. ``dropped`` is what the extension has given up,
+    as its ledger says at the end: items per reason, per signal. ``duplicates`` counts payloads the intake accepted
+    twice. Times are in ms, one value per invocation; ``invoke_ms`` is what the caller waits.
     """
     fallback = fallback_line(outcome)
     registered = _registered(outcome)
@@ -36,6 +40,7 @@ def summarise(outcome: Outcome) -> dict[str, Any]:
         "lost": sum(lost.values()),
         "surplus": sum(surplus.values()),
         "received": {"logs": 0, **outcome.counts},
+        "dropped": dropped(outcome),
         "refused": outcome.refused,
         "duplicates": outcome.duplicates,
         "ended": "kill" if outcome.plan.kill else "shutdown",
@@ -85,6 +90,17 @@ def fallback_line(outcome: Outcome) -> dict[str, Any] | None:
             line: dict[str, Any] = orjson.loads(record.data["line"])
             return line
     return None
+
+
+def dropped(outcome: Outcome) -> dict[str, dict[str, int]]:
+    """What fliptop's ledgers, one for each process that got as far as SHUTDOWN, say of items that were given up."""
+    found: dict[str, Counter[str]] = {}
+    for record in outcome.records:
+        line = str(record.data.get("line", "")) if (record.kind, record.name) == ("telemetry", "extension") else ""
+        if line.startswith("{") and LEDGER in line:
+            for signal, entry in orjson.loads(orjson.loads(line)["message"].partition(LEDGER)[2]).items():
+                found.setdefault(signal, Counter()).update(entry["dropped"])
+    return {signal: dict(reasons) for signal, reasons in found.items() if reasons}
 
 
 def _written(outcome: Outcome) -> list[str]:

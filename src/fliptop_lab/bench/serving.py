@@ -33,7 +33,8 @@ def function() -> Prepared:
 
 def load(lines: int, metrics: int, spans: int = 0) -> dict[str, str]:
     """Variables that tell the function how many of each an invocation writes and sends."""
-    return {"LAB_LINES": str(lines), "LAB_METRICS": str(metrics), "LAB_SPANS": str(spans)}
+    wanted = {"LAB_LINES": lines, "LAB_METRICS": metrics, **({"LAB_SPANS": spans} if spans else {})}
+    return {name: str(count) for name, count in wanted.items()}
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,9 @@ def verdict(summary: dict[str, Any]) -> Text:
     failures = "1 failure" if summary["failures"] == 1 else f"{summary['failures']} failures"
     parts = [failures, f"{summary['lost']} lost", f"received {received}", *troubles]
     text = Text(("✓ " if good else "✗ ") + " · ".join(parts), "bold green" if good else "bold red")
+    for signal, reasons in summary["dropped"].items():
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        text.append(f"\n  {signal} that the extension gave up, by its ledger: {told}", "yellow")
     if summary["lost"] and summary["ended"] == "kill":
         text.append("\n  killed while frozen: what an extension still held is lost, and counted here", "yellow")
     return text

@@ -1,12 +1,17 @@
 """What counts as lost, and how layers are put together."""
 
+import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from fliptop_lab.lambda_ import Record
+from fliptop_lab.run import Outcome
 from fliptop_lab.staging import Ingredients, LayerError, find_layer, staged, task_root_with
-from fliptop_lab.summary import combine, compare
+from fliptop_lab.summary import combine, compare, dropped
 
 
 def test_lost_lines_are_counted_by_text() -> None:
@@ -19,6 +24,21 @@ def test_a_json_line_is_the_same_however_it_is_spelled() -> None:
     lost, _ = compare(written, ['{"message":"m","level":"info"}', "{not json"])
     assert not lost
     assert sum(compare(written, ['{"message":"other","level":"info"}'])[0].values()) == 2
+
+
+def ledger(**signals: dict[str, int]) -> Record:
+    """The line of a process that ends, with what it has dropped."""
+    entries = {
+        signal: {"accepted": 9, "delivered": 0, "pending": 0, "dropped": reasons} for signal, reasons in signals.items()
+    }
+    line = json.dumps({"level": "info", "message": "DD_EXTENSION | INFO | LEDGER | " + json.dumps(entries)})
+    return Record("telemetry", "extension", 1.0, 1, {"line": line})
+
+
+def test_what_the_ledgers_say_was_dropped_is_told() -> None:
+    lives = [ledger(spans={"shutdown": 2}, logs={}), ledger(spans={"shutdown": 1, "no_id": 4})]
+    others = [Record("telemetry", kind, 1.0, 1, {"line": "a LEDGER | of mine"}) for kind in ("extension", "function")]
+    assert dropped(cast(Outcome, SimpleNamespace(records=[*lives, *others]))) == {"spans": {"shutdown": 3, "no_id": 4}}
 
 
 def test_several_runs_are_summed() -> None:
