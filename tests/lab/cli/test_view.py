@@ -44,7 +44,10 @@ def outcome(found: list[Span], stats: Any = (), proxied: Any = ()) -> Any:
 
 
 def test_a_trace_is_a_tree_with_what_each_span_says_of_itself() -> None:
-    failed: dict[str, Any] = {"meta": {**COMMON, "error.message": "no luck", "kind": "book", "_dd.p.dm": "-0"}, "error": 1}
+    failed: dict[str, Any] = {
+        "meta": {**COMMON, "error.message": "no luck", "kind": "book", "_dd.p.dm": "-0"},
+        "error": 1,
+    }
     found = spans(span(3, 2, "shop.query", **failed), span(2, 1, "shop.order"), span(1, 0, "aws.lambda"))
     text = shown(view.traces(outcome(found)))
     assert text[3].split()[:2] == ["aws.lambda", "shop"]
