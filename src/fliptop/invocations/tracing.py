@@ -24,6 +24,7 @@ from fliptop.traces.span import Chunk, Span, Tracer
 
 # Many can run at once on Managed Instances; elsewhere there is one, and those whose last records are on their way.
 MOST_KNOWN: Final = 256
+MOST_PAST: Final = 16
 REQUEST_ID: Final = "lambda-runtime-aws-request-id"
 SPANS: Final = "spans"
 _NS: Final = 1_000_000
@@ -48,6 +49,8 @@ class Invocations:
         self._out = outlets
         self._clock = clock
         self._known: dict[str, Invocation] = {}
+        # Those that have been told of. Something may still come about them, and is not about another one.
+        self._past: dict[str, Invocation] = {}
         self._latest: Invocation | None = None
         # A tracer may be quicker than INVOKE.
         self._early: Invocation | None = None
@@ -76,7 +79,7 @@ class Invocations:
 
     def _begin(self, request_id: str, told_by: str, at_ns: int) -> Invocation:
         """INVOKE and `platform.start` say so, in any order. Who says so twice means a retry, which has the same id."""
-        known = self._known.get(request_id)
+        known = self._find(request_id)
         if known is not None and told_by not in known.told_by:
             known.told_by.add(told_by)
             return known
@@ -101,20 +104,24 @@ class Invocations:
         return invocation
 
     def _know(self, invocation: Invocation) -> None:
-        before, latest = self._known.pop(invocation.request_id, None), self._latest
+        before, latest = self._known.get(invocation.request_id), self._latest
         if before is not None:
             self._send(before)
+        self._past.pop(invocation.request_id, None)
         self._known[invocation.request_id] = self._latest = invocation
-        for other in self._known.values():  # of the one before, something may still be on its way
+        for other in list(self._known.values()):  # of the one before, something may still be on its way
             if other.is_done and other is not latest:
                 self._send(other)
-        while len(self._known) > MOST_KNOWN:
-            self._send(self._known.pop(next(iter(self._known))))
+        if len(self._known) > MOST_KNOWN:
+            self._send(next(iter(self._known.values())))
+
+    def _find(self, request_id: str) -> Invocation | None:
+        return self._known.get(request_id) or self._past.get(request_id)
 
     def _done(self, record: Record, at_ns: int) -> None:
         """The run has ended. A report says so too, should the record before it be lost, or where there is none."""
         invocation = self._over(record.text("requestId") or "")
-        if invocation is None or invocation.sent or (invocation.is_done and record.type == "platform.report"):
+        if invocation is None or (invocation.is_done and record.type == "platform.report"):
             return
         duration = record.number("metrics", "durationMs")
         known = round(duration * _NS) if duration is not None else at_ns - invocation.start_ns
@@ -125,7 +132,7 @@ class Invocations:
     def _over(self, request_id: str) -> Invocation | None:
         """The invocation with that id; or the one that nobody has seen begin, because that was before us."""
         early = self._early
-        if request_id not in self._known and early is not None and (early.ending or early.own):
+        if self._find(request_id) is None and early is not None and (early.ending or early.own):
             self._early = None
             early.request_id = request_id
             self._know(early)
@@ -166,8 +173,8 @@ class Invocations:
         return invocation.arrival.context
 
     def _starting(self, request_id: str) -> Invocation:
-        known = self._known.get(request_id) if request_id else self._latest
-        if known is not None and known.arrival is None and not known.is_done:
+        known = self._find(request_id) if request_id else self._latest
+        if known is not None and known.arrival is None and not (known.is_done or known.sent):
             return known
         invocation = self._new(round(self._clock.wall() * 1000) * _NS)
         if request_id:
@@ -202,8 +209,9 @@ class Invocations:
 
     def _meant(self, request_id: str, waits: Callable[[Invocation], bool]) -> Invocation | None:
         """The invocation with that id, or the one that runs, if it still `waits` for what is told of it."""
-        if request_id in self._known:
-            candidates = [self._known[request_id]]
+        known = self._find(request_id)
+        if known is not None:
+            candidates = [known]
         else:
             candidates = [one for one in (self._early, None if request_id else self._latest) if one]
             if self._latest is None and not candidates:  # an extension that has died would have known it
@@ -233,7 +241,7 @@ class Invocations:
         if initial is not None and self._initial_is_placed and (initial.duration or last):
             self._initial = None
             self._out.add([initial], Tracer())
-        for invocation in self._known.values():
+        for invocation in list(self._known.values()):
             if invocation.is_done or last:
                 self._send(invocation)
         if last:
@@ -241,18 +249,21 @@ class Invocations:
 
     def give_up(self, reason: str) -> None:
         """Forget all that has not been passed on, counted."""
-        for invocation in self._known.values():
+        for invocation in list(self._known.values()):
             self._lose(invocation, reason)
         self._lose_early(reason)
 
     def _send(self, invocation: Invocation) -> None:
         """Pass on the trace of `invocation`, once."""
         try:
-            if not invocation.sent and self._tell(invocation):
-                _forget(invocation)
+            told = self._tell(invocation)
         except Exception as problem:  # noqa: BLE001 -- promise 1: nor may one cost the flush of all others
             report.error(f"an invocation cannot be told of: {problem!r}")
-        self._lose(invocation)
+            told = False
+        if told:
+            self._forget(invocation)
+        else:
+            self._lose(invocation)
 
     def _tell(self, invocation: Invocation) -> bool:
         """Pass on the trace of `invocation`; False where too little is known."""
@@ -270,19 +281,22 @@ class Invocations:
         if any(told is not None for told in (invocation.arrival, invocation.ending, invocation.own)):
             self._out.ledger.accept(SPANS)
             self._out.ledger.drop(SPANS, 1, reason)
-        _forget(invocation)
+        self._forget(invocation)
 
     def _lose_early(self, reason: str = "unfinished_invocation") -> None:
         early, self._early = self._early, None
         if early is not None:
             self._lose(early, reason)
 
-
-def _forget(invocation: Invocation) -> None:
-    """From here on it is known by its id alone."""
-    invocation.sent = True
-    invocation.arrival = invocation.ending = invocation.own = None
-    invocation.tags = {}
+    def _forget(self, invocation: Invocation) -> None:
+        """From here on it is known by its id alone."""
+        invocation.sent = True
+        invocation.arrival = invocation.ending = invocation.own = None
+        invocation.tags = {}
+        if self._known.get(invocation.request_id) is invocation:
+            self._past[invocation.request_id] = self._known.pop(invocation.request_id)
+            if len(self._past) > MOST_PAST:
+                del self._past[next(iter(self._past))]
 
 
 def _request_id(headers: Headers) -> str:
