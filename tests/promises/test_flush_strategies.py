@@ -39,7 +39,8 @@ async def test_an_interval_that_is_not_over_leaves_everything_to_shutdown(strate
 
 @pytest.mark.parametrize("strategy", ["end", "end,0", "periodically,0", "continuously,0"])
 async def test_sending_with_each_invocation(strategy: str, tmp_path: Path) -> None:
-    plan = Plan(function="python", environment=chosen(strategy), payloads=[b"{}"] * 6)
+    payloads = [b'{"sleep": 0.2}'] * 6  # long enough for what an overlapping flush shall find
+    plan = Plan(function="python", environment=chosen(strategy), payloads=payloads)
     life = await live(plan, tmp_path)
     nothing_lost(life, 6)
     sent = sum(request.path == "/api/v2/logs" for request in life.intake.requests)
