@@ -57,7 +57,7 @@ async def test_a_flush_that_a_freeze_interrupts_is_no_loss(tmp_path: Path) -> No
 
 
 async def test_a_long_invocation_sends_while_it_runs(tmp_path: Path) -> None:
-    plan = Plan(function="python", environment=chosen("end,1000"), payloads=[b'{"sleep": 3}'], timeout_s=20)
+    plan = Plan(function="python", environment=chosen("end,1000"), payloads=[b'{"sleep": 5}'], timeout_s=20)
     life = await live(plan, tmp_path)
     nothing_lost(life, 1)
     moments = [request.at for request in life.intake.requests]
