@@ -73,7 +73,7 @@ bench-cold: layer  ## cold starts, side by side (ARGS="--function python -n 15 -
 bench-steady: layer  ## what an invocation costs, per flush strategy, rate and load (ARGS="--strategy end --rate 10 --load 10")
 	@$(VENV)/fliptop-lab bench steady $(ARGS)
 
-bench-throughput: layer  ## datagrams and log lines per second of CPU, and what gets lost
+bench-throughput: layer  ## datagrams, log lines and spans per second of CPU, and what gets lost
 	@$(VENV)/fliptop-lab bench throughput $(ARGS)
 
 bench-fault: layer  ## latency, billed time and errors with each fault, with and without the extension

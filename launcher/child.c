@@ -30,7 +30,7 @@ static void become_child(const struct child *child, int end, const struct start 
 
 int child_fork(struct child *child)
 {
-	int ends[2];
+	int ends[2], error;
 
 	if (own_pair(ends))
 		return -1;
@@ -39,11 +39,13 @@ int child_fork(struct child *child)
 		prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would ask for events in its place */
 		return ends[1];
 	}
+	error = errno;
 	close(ends[1]);
 	child->socket = ends[0];
 	if (child->id > 0)
 		return 0;
 	close(ends[0]);
+	errno = error;
 	child->id = 0;
 	child->socket = -1;
 	return -1;

@@ -18,10 +18,10 @@ struct child {
 	unsigned matched; /* how much of the end of a request's head has come */
 };
 
-/* Fork: 0, and in the new process, which dies with this one, its end of the pair. -1 if there can be no process. */
+/* Fork: 0, and in the new process, which dies with this one, its end of the pair. -1 and errno if there can be no process. */
 int child_fork(struct child *child);
 
-/* Start it; it is given `ready`'s sockets and the other end of a new pair. False if there can be no process. */
+/* Start it; it is given `ready`'s sockets and the other end of a new pair. False and errno if there can be no process. */
 bool child_start(struct child *child, const struct start *start, const struct ready *ready, char *const *environment);
 
 /* Take what it has written: how many requests for the next event that completes, or -1 if it has ended. */

@@ -1,5 +1,6 @@
 #include "guard.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
@@ -177,9 +178,7 @@ static void take_answer(struct guard *guard)
 static void stay_alone(struct guard *guard)
 {
 	guard->is_alone = true;
-	/* Better to refuse whoever comes than to let them wait. */
-	for (size_t i = 0; i < guard->ready->listeners.count; i++)
-		listener_close(&guard->ready->listeners.all[i]);
+	listeners_close(&guard->ready->listeners);
 }
 
 /* It has not served once, and will not be started again. */
@@ -242,7 +241,7 @@ static void start_child(struct guard *guard)
 	guard->ticked_at = now_ms();
 	if (child_start(&guard->child, guard->start, guard->ready, guard->environment))
 		return;
-	guard->last_death = (struct death){.phase = LOADING, .is_unborn = true};
+	guard->last_death = (struct death){.phase = LOADING, .unborn_error = errno};
 	mourn(guard);
 }
 

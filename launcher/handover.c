@@ -130,7 +130,7 @@ static void inherit(struct inheritance *inheritance, const struct handover *hand
 	const struct listeners *listeners = &handover->ready->listeners;
 
 	inheritance->to = (struct writer)WRITER(inheritance->names);
-	for (size_t i = 0; i < listeners->count; i++)
+	for (size_t i = 0; i < LISTENER_COUNT; i++)
 		if (listeners->all[i].socket >= 0)
 			pass_on(inheritance, listeners->all[i].name, listeners->all[i].socket);
 	if (handover->books >= 0)

@@ -231,6 +231,11 @@ size_t http_feed(struct http_response *response, const char *bytes, size_t lengt
 	return used;
 }
 
+bool http_has_begun(const struct http_response *response)
+{
+	return response->state != HTTP_STATUS_LINE || response->line_length || response->head_length;
+}
+
 void http_end(struct http_response *response)
 {
 	if (response->state != HTTP_COMPLETE)

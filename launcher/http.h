@@ -49,6 +49,9 @@ void http_begin(struct http_response *response, const char *wanted_name);
 /* Take bytes, and return how many belonged to this response: all of them, unless it is then complete or broken. */
 size_t http_feed(struct http_response *response, const char *bytes, size_t length);
 
+/* Has any byte of it come? */
+bool http_has_begun(const struct http_response *response);
+
 /* The peer has closed the connection: that completes a body of unknown length, and breaks anything else. */
 void http_end(struct http_response *response);
 

@@ -17,6 +17,7 @@ struct endpoint {
 	const char *port;
 	int type, protocol;
 	uint32_t address;
+	const char *loss;
 };
 
 static int listening(const struct endpoint *endpoint)
@@ -45,24 +46,38 @@ static int listening(const struct endpoint *endpoint)
 
 void listeners_open(struct listeners *listeners)
 {
-	/* Only what the extension serves: a tracer that is not refused, and not answered either, would wait. */
-	const struct endpoint endpoints[] = {
+	const struct endpoint endpoints[LISTENER_COUNT] = {
 		/* The platform delivers from outside the sandbox's loopback. */
-		[TELEMETRY] = {"telemetry", TELEMETRY_PORT, SOCK_STREAM, IPPROTO_TCP, INADDR_ANY},
-		[DOGSTATSD] = {"dogstatsd", STATSD_PORT, SOCK_DGRAM, IPPROTO_UDP, INADDR_LOOPBACK},
+		[TELEMETRY] = {"telemetry", TELEMETRY_PORT, SOCK_STREAM, IPPROTO_TCP, INADDR_ANY,
+			       "no logs will be collected"},
+		[LIFECYCLE] = {"lifecycle", LIFECYCLE_PORT, SOCK_STREAM, IPPROTO_TCP, INADDR_LOOPBACK,
+			       "no spans will be made of invocations for tracers that leave that to the extension"},
+		[TRACE_AGENT] = {"trace_agent", TRACE_AGENT_PORT, SOCK_STREAM, IPPROTO_TCP, INADDR_LOOPBACK,
+				 "no traces will be collected"},
+		[DOGSTATSD] = {"dogstatsd", STATSD_PORT, SOCK_DGRAM, IPPROTO_UDP, INADDR_LOOPBACK,
+			       "no DogStatsD metrics will be collected"},
 	};
 
-	listeners->count = sizeof(endpoints) / sizeof(*endpoints);
-	for (size_t i = 0; i < listeners->count; i++) {
-		int made = listening(&endpoints[i]);
+	for (size_t i = 0; i < LISTENER_COUNT; i++) {
+		const struct endpoint *endpoint = &endpoints[i];
+		int made = listening(endpoint);
 
-		listeners->all[i] = (struct listener){endpoints[i].name, endpoints[i].port, made, made < 0 ? errno : 0};
+		listeners->all[i] = (struct listener){endpoint->name, endpoint->port, endpoint->loss, made,
+						      made < 0 ? errno : 0};
 	}
 }
 
 void listener_close(struct listener *listener)
 {
-	if (listener->socket >= 0)
+	if (listener->socket >= 0) {
+		shutdown(listener->socket, SHUT_RDWR);
 		close(listener->socket);
+	}
 	listener->socket = -1;
+}
+
+void listeners_close(struct listeners *listeners)
+{
+	for (size_t i = 0; i < LISTENER_COUNT; i++)
+		listener_close(&listeners->all[i]);
 }

@@ -7,22 +7,26 @@
 struct listener {
 	const char *name;
 	const char *port;
+	const char *loss; /* what happens without it */
 	int socket; /* -1: not listening */
 	int error;  /* errno that tells why not */
 };
 
-/* All of them, in a fixed order. The telemetry listener is the first. */
-struct listeners {
-	struct listener all[MOST_INHERITED - 2]; /* the books and the connection are inherited too */
-	size_t count;
-};
+enum { TELEMETRY, LIFECYCLE, TRACE_AGENT, DOGSTATSD, LISTENER_COUNT };
 
-enum { TELEMETRY, DOGSTATSD };
+/* All of them, in a fixed order. */
+struct listeners {
+	struct listener all[LISTENER_COUNT];
+};
 
 /* Listen on every port that the extension serves. One that cannot be had is left out, with its error. */
 void listeners_open(struct listeners *listeners);
 
-/* Refuse whoever comes from now on: better than to let them wait for an answer that nobody gives. */
+/* Refuse whoever comes from now on, and whoever waits already, even if another process has inherited the socket: better
+ * than to let them wait for an answer that nobody gives. */
 void listener_close(struct listener *listener);
+
+/* Likewise, on all ports. */
+void listeners_close(struct listeners *listeners);
 
 #endif

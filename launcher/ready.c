@@ -124,15 +124,30 @@ static const char *ask_to_subscribe(const struct ready *ready, struct runtime_ap
 	return runtime_api_ask(api, &request);
 }
 
+static const char *subscription(struct runtime_api *api, struct http_response *response)
+{
+	const char *why;
+
+	runtime_api_limit(api, SUBSCRIBE_TIMEOUT_S);
+	why = runtime_api_answer(api, response, "");
+	runtime_api_limit(api, 0);
+	return why;
+}
+
 /* Emulators answer 202 or 404, and an extension that takes that for an error cannot be tried out there. */
-static void end_subscription(struct ready *ready, const struct start *start, struct runtime_api *api, const char *why)
+static void end_subscription(struct ready *ready, const struct start *start, struct runtime_api *api, bool platform_only,
+			     const char *why)
 {
 	struct http_response response = {0};
 
-	runtime_api_limit(api, SUBSCRIBE_TIMEOUT_S);
 	if (!why)
-		why = runtime_api_answer(api, &response, "");
-	runtime_api_limit(api, 0);
+		why = subscription(api, &response);
+	if (why && api->has_hung_up) {
+		/* A server may end a connection that has served without saying so. To subscribe twice is to subscribe. */
+		why = ask_to_subscribe(ready, api, platform_only);
+		if (!why)
+			why = subscription(api, &response);
+	}
 	if (!why && response.status == 200)
 		return;
 	tell_no_telemetry(start, refusal("telemetry", why, &response));
@@ -154,12 +169,9 @@ const char *ask_for_event(struct ready *ready)
 static void listen_on_ports(struct ready *ready, const struct start *start)
 {
 	listeners_open(&ready->listeners);
-	for (size_t i = 0; i < ready->listeners.count; i++) {
-		const struct listener *listener = &ready->listeners.all[i];
-
-		if (listener->error)
-			tell_cannot_listen(start, listener->port, listener->name, listener->error);
-	}
+	for (size_t i = 0; i < LISTENER_COUNT; i++)
+		if (ready->listeners.all[i].error)
+			tell_cannot_listen(start, &ready->listeners.all[i]);
 }
 
 static void mark(struct ready *ready, enum phase phase, const struct start *start)
@@ -190,7 +202,7 @@ static bool subscribe_beside(struct ready *ready, const struct start *start, boo
 	beside.socket = -1;
 	why = ask_to_subscribe(ready, &beside, platform_only);
 	asked = ask_first(ready, start);
-	end_subscription(ready, start, &beside, why);
+	end_subscription(ready, start, &beside, platform_only, why);
 	runtime_api_close(&beside);
 	mark(ready, SUBSCRIBED, start);
 	return asked;
@@ -200,7 +212,7 @@ static void subscribe(struct ready *ready, const struct start *start, bool platf
 {
 	const char *why = ask_to_subscribe(ready, &ready->api, platform_only);
 
-	end_subscription(ready, start, &ready->api, why);
+	end_subscription(ready, start, &ready->api, platform_only, why);
 	mark(ready, SUBSCRIBED, start);
 }
 

@@ -136,6 +136,7 @@ const char *runtime_api_receive(struct runtime_api *api, struct http_response *r
 
 	if (got < 0 && errno == EINTR)
 		return NULL;
+	api->has_hung_up = (!got || (got < 0 && errno == ECONNRESET)) && !http_has_begun(response);
 	if (got < 0)
 		why = error_text(errno == EAGAIN ? ETIMEDOUT : errno);
 	else if (!got)

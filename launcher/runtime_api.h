@@ -13,7 +13,8 @@ enum { CONNECT_TIMEOUT_S = 2 };
 struct runtime_api {
 	const char *address; /* "host:port", as the environment gives it */
 	struct sockaddr_in at;
-	int socket; /* -1: not connected */
+	int socket;	  /* -1: not connected */
+	bool has_hung_up; /* the last connection has ended without a byte of the answer */
 };
 
 struct request {

@@ -68,11 +68,11 @@ static bool take_reasons(struct decision *decision, char *said)
 bool settle(struct start *start, char *const *environment)
 {
 	struct child child = {.process = -1, .books = -1};
-	struct death death = {.is_unborn = true};
 	struct writer to = WRITER(start->died);
 	char said[SAID_SIZE] = "";
 	bool in_time = true;
 	int end = child_fork(&child);
+	struct death death = {.unborn_error = errno}; /* unless there is one */
 
 	if (end > 0)
 		become_settler(&start->layer, end, environment);

@@ -1,5 +1,6 @@
 #include "sockets.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,9 +9,11 @@
 static int moved(int made)
 {
 	int own = made < 0 ? -1 : fcntl(made, F_DUPFD_CLOEXEC, FIRST_OWN);
+	int error = errno == EINVAL ? EMFILE : errno; /* a limit that is not even above FIRST_OWN */
 
 	if (made >= 0)
 		close(made);
+	errno = error;
 	return own;
 }
 
@@ -21,14 +24,18 @@ int own_socket(int type, int protocol)
 
 int own_pair(int ends[2])
 {
+	int error;
+
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
 		return -1;
 	ends[0] = moved(ends[0]);
 	ends[1] = moved(ends[1]);
 	if (ends[0] >= 0 && ends[1] >= 0)
 		return 0;
+	error = errno;
 	close(ends[0]);
 	close(ends[1]);
+	errno = error;
 	return -1;
 }
 

@@ -153,18 +153,22 @@ void tell_cannot_start(const struct start *start)
 	say_line(&to, line);
 }
 
-void tell_cannot_listen(const struct start *start, const char *port, const char *listener, int error)
+void tell_cannot_listen(const struct start *start, const struct listener *listener)
 {
-	char line[LINE_SIZE], name[32];
-	struct writer to = WRITER(line), port_to = WRITER(name);
+	char line[LINE_SIZE], port[32], what_happens[160];
+	struct writer to = WRITER(line), port_to = WRITER(port), what_happens_to = WRITER(what_happens);
 
 	write_text(&port_to, "port ");
-	write_text(&port_to, port);
+	write_text(&port_to, listener->port);
 	write_end(&port_to);
+	write_text(&what_happens_to, "The extension runs without this listener: ");
+	write_text(&what_happens_to, listener->loss);
+	write_text(&what_happens_to, ".");
+	write_end(&what_happens_to);
 	begin_line(&to, "DD_EXTENSION_CANNOT_LISTEN");
-	write_error(&to, name, error);
-	write_pair(&to, "listener", listener);
-	write_pair(&to, "what_happens", "The extension runs without this listener and what would have come in there.");
+	write_error(&to, port, listener->error);
+	write_pair(&to, "listener", listener->name);
+	write_pair(&to, "what_happens", what_happens);
 	write_common(&to, start);
 	say_line(&to, line);
 }
@@ -247,7 +251,7 @@ static void write_signal(struct writer *to, int signal_)
 
 void write_cause(struct writer *to, const struct death *death)
 {
-	if (death->is_unborn) {
+	if (death->unborn_error) {
 		write_text(to, "fork");
 	} else if (death->is_hung) {
 		write_text(to, "hang");
@@ -287,6 +291,8 @@ void tell_death(const struct start *start, const struct death *death, unsigned d
 	write_number(&to, deaths);
 	if (books)
 		write_books(&to, books);
+	if (death->unborn_error)
+		write_pair(&to, "detail", error_text(death->unborn_error));
 	write_pair(&to, "what_happens", what_follows(death, was_last));
 	write_common(&to, start);
 	say_line(&to, line);

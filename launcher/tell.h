@@ -5,6 +5,7 @@
 #include "books.h"
 #include "decide.h"
 #include "layer.h"
+#include "listeners.h"
 #include "verdict.h"
 
 /* Everything known about this start. */
@@ -29,8 +30,8 @@ void tell_unreadable(const struct start *start);
 /* Neither extension can be started. */
 void tell_cannot_start(const struct start *start);
 
-/* The new extension runs without this port. */
-void tell_cannot_listen(const struct start *start, const char *port, const char *listener, int error);
+/* The new extension runs without this listener. */
+void tell_cannot_listen(const struct start *start, const struct listener *listener);
 
 /* The new extension runs without telemetry, and that is why. */
 void tell_no_telemetry(const struct start *start, const char *why);
@@ -49,8 +50,8 @@ void tell_too_late(const struct start *start, const char *cause, bool is_kept);
 struct death {
 	int signal; /* 0: none */
 	int exit_code;
-	bool is_hung;	/* it was killed, because its loop had not turned for long */
-	bool is_unborn; /* there could be no process */
+	bool is_hung;	  /* it was killed, because its loop had not turned for long */
+	int unborn_error; /* why there could be no process; 0: there was one */
 	enum { LOADING, WAITING, SERVING } phase;
 };
 

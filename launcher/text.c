@@ -188,6 +188,8 @@ const char *error_text(int error)
 	case ENFILE:
 	case EMFILE:
 		return "Too many open files";
+	case EAGAIN:
+		return "Resource temporarily unavailable";
 	case E2BIG:
 		return "Environment too large";
 	case EADDRINUSE:

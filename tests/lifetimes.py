@@ -20,12 +20,13 @@ from fliptop_lab.functions import find
 from fliptop_lab.intake import Intake
 from fliptop_lab.lambda_ import ExecutionEnvironment, Function, Invocation, Platform
 from fliptop_lab.lambda_.events import Record
+from fliptop_lab.routes import pointers
 from tests.ledgers import assert_adds_up
 
 ROOT = Path(__file__).resolve().parent.parent
 INTAKE_PORT = 9180
 KEY = "0123456789abcdef0123456789abcdef"
-POINTED_AT_INTAKE = dict.fromkeys(("DD_LOGS_CONFIG_LOGS_DD_URL", "DD_DD_URL"), f"http://127.0.0.1:{INTAKE_PORT}")
+POINTED_AT_INTAKE = pointers(f"http://127.0.0.1:{INTAKE_PORT}")
 
 
 @cache

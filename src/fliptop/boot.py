@@ -63,6 +63,7 @@ def _work(handover: ready.Handover, environ: Mapping[str, str], phases: Phases) 
         report.error(f"Extension loop failed: {problem!r}, Calling /next without Datadog instrumentation")
         from fliptop.lifecycle import bare  # noqa: PLC0415 -- needed in this case only
 
+        handover.refuse()
         handover.api.close()
         bare.keep_alive(handover.api.address, handover.registration.identifier)
     return 0

@@ -77,7 +77,8 @@ class TelemetryFlusher:
             return left if last else flush_budget(left, failures)
 
         with anyio.move_on_after(left_s):
-            await self._collect(last)
+            with anyio.move_on_after(left_s / 2):  # what takes longer must not keep the rest from being sealed
+                await self._collect(last)
             if self._client is not None:
                 await self._seal(last=last)
         if self._client is None:

@@ -5,7 +5,7 @@ that the extension calls. Neither knows about sockets; `platform.api` and `liste
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import h11
 
@@ -14,17 +14,32 @@ Headers = tuple[tuple[str, str], ...]
 MAX_HEADER_BYTES: Final = 64 * 1024
 
 
+Refusal = Literal["", "too_large", "no_room"]
+
+
 class ProtocolError(Exception):
     """The peer did not speak HTTP/1.1, closed in the middle of a message, or sent more than was allowed."""
 
 
 class Request(NamedTuple):
-    """A request, complete. `target` is the path with its query string, as sent."""
+    """A request, complete. `target` is the path with its query string, as sent. `refused` says why its body has been
+    read and not kept, if it has not.
+    """
 
     method: str
     target: str
     headers: Headers = ()
     body: bytes = b""
+    refused: Refusal = ""
+
+    @property
+    def path(self) -> str:
+        """The target without its query string."""
+        return self.target.partition("?")[0]
+
+    def header(self, name: str) -> str | None:
+        """The first header called `name` (any case), or None."""
+        return _header(self.headers, name)
 
 
 class Response(NamedTuple):
@@ -36,22 +51,44 @@ class Response(NamedTuple):
 
     def header(self, name: str) -> str | None:
         """The first header called `name` (any case), or None."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
+        return _header(self.headers, name)
+
+
+class Room:
+    """The bytes that bodies may take while they arrive, those of all connections of a listener together."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Reserve `size` bytes; False when there are not so many."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Release what was reserved."""
+        self._left += size
 
 
 class ServerSide:
     """One connection that a client opened to us.
 
     Feed what was read to `receive`; it yields every request that is now complete (clients may pipeline). Answer each
-    with `respond` before asking for the next one. A body of more than `max_body` bytes raises `ProtocolError`.
+    with `respond` before asking for the next one. A body of more than `max_body` bytes, or one for which there is no
+    `room`, is read to its end all the same, because few clients look for an answer before they have sent everything;
+    but it is not kept. Say `close` when the connection is gone.
     """
 
-    def __init__(self, max_body: int) -> None:
+    def __init__(self, max_body: int, room: Room | None = None) -> None:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
         self._max_body = max_body
+        self._room = room or Room(max_body)
         self._head: h11.Request | None = None
         self._body = bytearray()
+        self._refused: Refusal = ""
+        self._bodiless = False
 
     def receive(self, data: bytes) -> Iterator[Request]:
         """Take what was read (`b""` at the end of the stream) and yield the requests that it completes."""
@@ -66,22 +103,38 @@ class ServerSide:
         while True:
             event = self._connection.next_event()
             if isinstance(event, h11.Request):
-                self._head = event
+                self._head, self._bodiless = event, event.method == b"HEAD"
             elif isinstance(event, h11.Data):
-                self._body += event.data
-                if len(self._body) > self._max_body:
-                    raise ProtocolError(f"request body over {self._max_body} bytes")
+                self._keep(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 return self._take()
             else:
                 return None
 
+    def _keep(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if len(self._body) + len(data) > self._max_body:
+            self._refused = "too_large"
+        elif not self._room.take(len(data)):
+            self._refused = "no_room"
+        else:
+            self._body += data
+            return
+        self.close()
+
+    def close(self) -> None:
+        """Forget what has arrived of a body."""
+        self._room.give_back(len(self._body))
+        self._body = bytearray()
+
     def _take(self) -> Request:
-        head, body = self._head, bytes(self._body)
-        self._head, self._body = None, bytearray()
+        head, body, refused = self._head, bytes(self._body), self._refused
+        self._head, self._refused = None, ""
+        self.close()
         if head is None:
             raise ProtocolError("end of a message that never began")
-        return Request(head.method.decode("ascii"), head.target.decode("latin-1"), _headers(head), body)
+        return Request(head.method.decode("ascii"), head.target.decode("latin-1"), _headers(head), body, refused)
 
     @property
     def wants_continue(self) -> bool:
@@ -93,13 +146,19 @@ class ServerSide:
         return self._connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
 
     def respond(self, response: Response) -> bytes:
-        """The bytes of `response`, after which the connection is ready for the next request if it stays open."""
+        """The bytes of `response`, after which the connection is ready for the next request if it stays open. Raises
+        `ProtocolError` for what HTTP does not allow, such as agreeing to CONNECT.
+        """
         head = h11.Response(status_code=response.status, headers=_with_length(response.headers, response.body))
-        sent = self._connection.send(head) or b""
-        sent += self._connection.send(h11.Data(data=response.body)) or b""
-        sent += self._connection.send(h11.EndOfMessage()) or b""
-        if self.keeps_open:
-            self._connection.start_next_cycle()
+        try:
+            sent = self._connection.send(head) or b""
+            if not self._bodiless:
+                sent += self._connection.send(h11.Data(data=response.body)) or b""
+            sent += self._connection.send(h11.EndOfMessage()) or b""
+            if self.keeps_open:
+                self._connection.start_next_cycle()
+        except h11.LocalProtocolError as problem:
+            raise ProtocolError(str(problem)) from problem
         return sent
 
     @property
@@ -168,6 +227,11 @@ class ClientSide:
     def keeps_open(self) -> bool:
         """False once the server said that it closes this connection."""
         return h11.MUST_CLOSE not in {self._connection.our_state, self._connection.their_state}
+
+
+def _header(headers: Headers, name: str) -> str | None:
+    wanted = name.lower()
+    return next((value for key, value in headers if key.lower() == wanted), None)
 
 
 def _headers(message: h11.Request | h11.Response) -> Headers:

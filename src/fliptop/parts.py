@@ -6,19 +6,33 @@ A new signal is a new function here, and a line in `service.serve`.
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fliptop.choices import dogstatsd_options, log_options, metric_options, on_managed
+from fliptop.choices import (
+    dogstatsd_options,
+    invocation_options,
+    log_options,
+    metric_options,
+    on_managed,
+    places,
+    tracer_limits,
+)
 from fliptop.clock import Clock
-from fliptop.enhanced.metrics import EnhancedMetrics, Machine
+from fliptop.enhanced.metrics import INVOCATIONS, EnhancedMetrics, Machine
 from fliptop.enhanced.proc import Proc
 from fliptop.enhanced.usage import UsageSampler
 from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import Pipeline
+from fliptop.http1 import Request
 from fliptop.identity import Identity
+from fliptop.invocations.lookout import Lookout
+from fliptop.late import Late
 from fliptop.lifecycle.deadline import cpu_share, memory_mb
 from fliptop.lifecycle.loop import Observer
+from fliptop.listeners import lifecycle, trace_agent
 from fliptop.listeners.dogstatsd import DogStatsDListener
+from fliptop.listeners.http import serve
+from fliptop.listeners.inbox import Inbox
 from fliptop.logs.pipeline import LogPipeline
 from fliptop.metrics.bookkeeping import Bookkeeping
 from fliptop.metrics.dogstatsd import Event, Failure, ServiceCheck
@@ -27,6 +41,14 @@ from fliptop.outbox.books import Books
 from fliptop.outbox.ledger import Ledger
 from fliptop.reader import Taker
 from fliptop.settings.fields import Settings
+from fliptop.traces.reader import TakeRequest, TracerReader
+
+if TYPE_CHECKING:
+    from fliptop.invocations.tracing import Invocations
+    from fliptop.proxied.pipeline import ProxiedPipeline
+    from fliptop.stats.pipeline import StatsPipeline
+    from fliptop.traces.pipeline import TracePipeline
+    from fliptop.traces.span import Chunk, Tracer
 
 
 class Here(NamedTuple):
@@ -46,10 +68,13 @@ class Here(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What runs as long as the service does; `name` is for messages about its death."""
+    """What runs as long as the service does; `name` is for messages about its death. With the task goes the port that
+    it serves: `listening`.
+    """
 
     name: str
     run: Callable[[], Awaitable[None]]
+    listening: socket.socket | None = None
 
 
 class Collect(Protocol):
@@ -60,7 +85,8 @@ class Collect(Protocol):
 
 class Part(NamedTuple):
     """One signal, or several that belong together. `takers` are given every telemetry record, `collect` is called
-    before each flush, `observer` is told of events.
+    before each flush, `observer` is told of events, `inbox` holds what has been accepted and is in no pipeline yet.
+    `failed` is told when a tracer has seen the invocation fail.
     """
 
     pipelines: tuple[Pipeline, ...] = ()
@@ -68,6 +94,15 @@ class Part(NamedTuple):
     takers: tuple[Taker, ...] = ()
     collect: Collect | None = None
     observer: Observer | None = None
+    inbox: Inbox[Request] | None = None
+    failed: Callable[[], None] | None = None
+
+    def give_up(self, reason: str) -> None:
+        """Drop everything that waits, counted: nobody takes anything any more."""
+        if self.inbox is not None:
+            self.inbox.give_up(reason)
+        for pipeline in self.pipelines:
+            pipeline.give_up(reason)
 
 
 def logs(here: Here) -> Part:
@@ -96,7 +131,9 @@ def metrics(here: Here, datagrams: socket.socket | None) -> Part:
     if enhanced is not None:
         tasks.append(Task("usage sampler", enhanced.sample))
     takers = (enhanced.take,) if enhanced else ()
-    return Part((pipeline, events), tuple(tasks), takers, _collector(here, listener, pipeline), enhanced)
+    collect = _collector(here, listener, pipeline)
+    failed = enhanced.library_failed if enhanced else None
+    return Part((pipeline, events), tuple(tasks), takers, collect, enhanced, failed=failed)
 
 
 def _enhanced(here: Here, pipeline: MetricPipeline) -> EnhancedMetrics | None:
@@ -120,3 +157,99 @@ def _collector(here: Here, listener: DogStatsDListener | None, pipeline: MetricP
             bookkeeping.tell(last=last)
 
     return collect
+
+
+def traces(here: Here) -> "Late[TracePipeline]":
+    """The pipeline of spans, for all who have any."""
+
+    def make() -> "TracePipeline":
+        from fliptop.traces.options import trace_options  # noqa: PLC0415 -- only functions with a tracer need it
+        from fliptop.traces.pipeline import TracePipeline  # noqa: PLC0415 -- likewise
+
+        options = trace_options(here.settings, here.environ)
+        return TracePipeline(options, here.identity, here.ledger, here.clock)
+
+    return Late(make)
+
+
+def apm(here: Here, listening: socket.socket | None, spans: "Late[TracePipeline]") -> Part:
+    """What tracers, profilers and their like send to `listening`: spans to `spans`, statistics, and what goes on as it
+    is.
+    """
+    if listening is None:
+        return Part((spans,))
+    limits = tracer_limits(memory_mb(here.environ))
+    inbox = Inbox[Request](here.ledger, limits.body_bytes + trace_agent.LONGEST_HEAD, trace_agent.SIGNAL)
+    handler = trace_agent.trace_agent_handler(inbox)
+    stats, proxied = _stats(here), _proxied(here)
+
+    def taker(path: str) -> TakeRequest:
+        route = trace_agent.route(path)
+        if route is not None and route.kind == "traces":
+            return spans().take
+        return stats().take if route is not None and route.kind == "stats" else proxied().take
+
+    reader = TracerReader(inbox, taker)
+
+    async def collect(*, last: bool) -> None:
+        await reader.drain()
+
+    tasks = (
+        Task("trace agent listener", lambda: serve(listening.dup(), handler, limits), listening),
+        Task("reader of tracers' requests", reader.run),
+    )
+    return Part((spans, stats, proxied), tasks, collect=collect, inbox=inbox)
+
+
+def _stats(here: Here) -> "Late[StatsPipeline]":
+    def make() -> "StatsPipeline":
+        from fliptop.stats.pipeline import StatsOptions, StatsPipeline  # noqa: PLC0415 -- few tracers compute any
+
+        return StatsPipeline(StatsOptions(here.settings.apm_url, here.settings.env), here.ledger, here.clock)
+
+    return Late(make)
+
+
+def _proxied(here: Here) -> "Late[ProxiedPipeline]":
+    def make() -> "ProxiedPipeline":
+        from fliptop.proxied.destinations import Places  # noqa: PLC0415 -- few functions send any
+        from fliptop.proxied.pipeline import ProxiedPipeline  # noqa: PLC0415 -- likewise
+
+        return ProxiedPipeline(Places(here.settings.site, places(here.settings)), here.identity, here.ledger)
+
+    return Late(make)
+
+
+def invocations(
+    here: Here,
+    listening: socket.socket | None,
+    spans: "Late[TracePipeline]",
+    failed: Callable[[], None] | None,
+) -> Part:
+    """The traces of invocations: what tracers tell at `listening` of their beginning and their end, and in some of
+    their `spans`. Sealed before those, because what it makes goes to them. Next to nothing is loaded before a tracer
+    tells anything. `failed` is told of invocations that a tracer has seen fail.
+    """
+    first = not here.books[INVOCATIONS]
+
+    def load(complete: bool) -> "Invocations":
+        from fliptop.invocations.tracing import Invocations, Outlets  # noqa: PLC0415 -- only where there is a tracer
+
+        def add(chunk: "Chunk", tracer: "Tracer") -> None:
+            spans().add(chunk, tracer)  # not loaded sooner: the function waits while the first invocation is told of
+
+        outlets = Outlets(add, failed or (lambda: None), here.ledger, first and complete)
+        options = invocation_options(here.settings, here.identity, managed=here.managed)
+        return Invocations(options, outlets, here.clock)
+
+    lookout = Lookout(load, here.clock)
+
+    def watch(pipeline: "TracePipeline") -> None:
+        pipeline.watch = lookout.watch
+
+    spans.when_made(watch)
+    tasks = []
+    if listening is not None:
+        handler = lifecycle.lifecycle_handler(lambda: lookout.invocations)
+        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, lifecycle.LIMITS), listening))
+    return Part((lookout,), tuple(tasks), takers=(lookout.take,), observer=lookout)

@@ -2,11 +2,12 @@
 
 telemetry listener ─► inbox ─► reader ─┬─► logs pipeline ───┬─► outbox ─► intake
                                        └─► milestones ─► lifecycle ── when and how long ──┘
-DogStatsD listener ─────────────────────► metrics pipeline ─┘
+DogStatsD listener ─────────────────────► metrics pipeline ─┤
+trace agent listener ─► inbox ─► reader ─► traces, stats, proxied ─┘
 """
 
 import gc
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import anyio
@@ -27,7 +28,7 @@ from fliptop.outbox.books import Books
 from fliptop.outbox.ledger import Ledger
 from fliptop.parts import Here, Task
 from fliptop.phases import Phases
-from fliptop.platform.ready import Handover
+from fliptop.platform.ready import Handover, refuse
 from fliptop.reader import TelemetryReader
 from fliptop.settings.fields import Settings, effective
 from fliptop.settings.load import load
@@ -46,7 +47,13 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     books = Books(handover.books)
     identity = Identity(environ, handover.registration.account_id, settings.all_tags)
     here = Here(settings, environ, identity, Ledger(books), books, clock)
-    signals = (parts.logs(here), parts.metrics(here, handover.dogstatsd))
+    spans, metrics = parts.traces(here), parts.metrics(here, handover.dogstatsd)
+    signals = (
+        parts.logs(here),
+        metrics,
+        parts.invocations(here, handover.lifecycle, spans, metrics.failed),
+        parts.apm(here, handover.trace_agent, spans),
+    )
     flusher = shipping.flusher(here, signals)
     milestones, inbox = Milestones(), Inbox[bytes](here.ledger)
     takers = [take for signal in signals for take in signal.takers]
@@ -63,7 +70,7 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
     ]
     async with anyio.create_task_group() as running:
         for task in tasks:
-            running.start_soon(supervise, task.name, task.run)
+            running.start_soon(supervise, task)
         if handover.guarded:
             running.start_soon(_beat, books)
         gc.freeze()  # what has been loaded is no garbage: see `__main__`
@@ -73,6 +80,8 @@ async def serve(handover: Handover, environ: Mapping[str, str], clock: Clock, ph
         await lifecycle.run(EventStream(handover), flusher)
         running.cancel_scope.cancel()
     inbox.give_up("shutdown")
+    for signal in signals:  # what has come while the last flush came to its end
+        signal.give_up("shutdown")
     log_ledger(here.ledger)
 
 
@@ -81,7 +90,7 @@ def _telemetry(handover: Handover, inbox: Inbox[bytes]) -> list[Task]:
     if listening is None:
         return []
     handler = telemetry_handler(inbox)
-    return [Task("telemetry listener", lambda: serve_http(listening.dup(), handler))]
+    return [Task("telemetry listener", lambda: serve_http(listening.dup(), handler), listening)]
 
 
 async def _beat(books: Books) -> None:
@@ -91,17 +100,21 @@ async def _beat(books: Books) -> None:
         await anyio.sleep(BEAT_S)
 
 
-async def supervise(name: str, task: Callable[[], Awaitable[None]]) -> None:
-    """Run `task` again whenever it dies, `MAX_RESTARTS` times at most. Only cancellation passes through."""
+async def supervise(task: Task) -> None:
+    """Run `task` again whenever it dies, `MAX_RESTARTS` times at most. Only cancellation passes through. A port that
+    will not be served again is closed, for good: its clients are better refused than left waiting.
+    """
     for death in range(MAX_RESTARTS + 1):
         try:
-            await task()
+            await task.run()
         except Exception as problem:  # noqa: BLE001 -- promise 1: whatever breaks is contained here
-            report.error(f"the {name} died ({problem!r}), {MAX_RESTARTS - death} restarts left")
+            report.error(f"the {task.name} died ({problem!r}), {MAX_RESTARTS - death} restarts left")
             await anyio.sleep(RESTART_PAUSE_S * 2**death)
         else:
             return
-    report.error(f"the {name} is switched off: what it would have collected is lost")
+    report.error(f"the {task.name} is switched off: what it would have collected is lost")
+    if task.listening is not None:
+        refuse(task.listening)
 
 
 def _settings(handover: Handover, environ: Mapping[str, str]) -> Settings:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What goes to which of the hosts, and so to which additional endpoints.
 LOGS_SIGNALS: Final = frozenset({"logs"})
 METRICS_SIGNALS: Final = frozenset({"metrics", "events", "service_checks"})
+APM_SIGNALS: Final = frozenset({"spans", "stats"})
 
 
 def flusher(here: Here, parts: Sequence[Part]) -> TelemetryFlusher:
@@ -59,20 +60,24 @@ def _client(here: Here, connector: Connector) -> IntakeClient | None:
 def _copies(here: Here, connector: Connector) -> list[Copies]:
     """What goes to the additional endpoints, if there are any."""
     settings = here.settings
-    if not (settings.additional_endpoints or settings.logs_config_additional_endpoints):
+    logs, metrics, apm = (
+        settings.logs_config_additional_endpoints,
+        settings.additional_endpoints,
+        settings.apm_additional_endpoints,
+    )
+    if not (logs or metrics or apm):
         return []
     from fliptop.outbox.copies import Copies, Place  # noqa: PLC0415 -- few have any
-    from fliptop.settings.endpoints import logs_endpoints, metrics_endpoints  # noqa: PLC0415
+    from fliptop.settings.endpoints import apm_endpoints, logs_endpoints, metrics_endpoints  # noqa: PLC0415
 
-    metrics, refused = metrics_endpoints(settings.additional_endpoints)
-    logs, refused_too = logs_endpoints(settings.logs_config_additional_endpoints)
-    for complaint in refused + refused_too:
-        report.error(complaint)
     copies = []
-    for signals, instead_of, endpoints in (
-        (METRICS_SIGNALS, settings.metrics_url, metrics),
-        (LOGS_SIGNALS, settings.logs_url, logs),
+    for signals, instead_of, (endpoints, refused) in (
+        (METRICS_SIGNALS, settings.metrics_url, metrics_endpoints(metrics)),
+        (LOGS_SIGNALS, settings.logs_url, logs_endpoints(logs)),
+        (APM_SIGNALS, settings.apm_url, apm_endpoints(apm)),
     ):
+        for complaint in refused:
+            report.error(complaint)
         for endpoint in endpoints:
             client = IntakeClient(connector, WrittenKey(endpoint.api_key), here.clock)
             client.prepare(endpoint.url)

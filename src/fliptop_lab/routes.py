@@ -19,7 +19,17 @@ from fliptop_lab.lambda_ import ExecutionEnvironment
 NAME: Final = "intake.lab"
 NAME_SERVER: Final = ("127.0.0.53", 53)
 PROXY: Final = ("127.0.0.1", 3128)
-POINTERS: Final = ("DD_LOGS_CONFIG_LOGS_DD_URL", "DD_DD_URL", "DD_APM_DD_URL")
+POINTERS: Final = {
+    "DD_LOGS_CONFIG_LOGS_DD_URL": "",
+    "DD_DD_URL": "",
+    "DD_APM_DD_URL": "",
+    "DD_APM_PROFILING_DD_URL": "/api/v2/profile",
+    "DD_APM_DEBUGGER_DD_URL": "/api/v2/logs",
+    "DD_APM_DEBUGGER_DIAGNOSTICS_DD_URL": "/api/v2/debugger",
+    "DD_APM_TELEMETRY_DD_URL": "",
+    "DD_EVP_PROXY_CONFIG_DD_URL": "",
+}
+"""Variables that say where an extension sends something, and the path that the URL in them has."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class Route:
         url = f"http{'s' * self.tls}://{self.host}:{port}"
         trust = {"DD_TLS_CERT_FILE": str(AUTHORITY)} if self.tls else {}
         proxy = {"DD_PROXY_HTTPS": "http://{}:{}".format(*PROXY)} if self.proxied else {}
-        return {**dict.fromkeys(POINTERS, url), **trust, **proxy}
+        return {**pointers(url), **trust, **proxy}
 
     @asynccontextmanager
     async def open(self, environment: ExecutionEnvironment, intake: Intake) -> AsyncIterator[None]:
@@ -60,6 +70,11 @@ class Route:
             if self.proxied:
                 await stack.enter_async_context(_proxy(environment, intake))
             yield
+
+
+def pointers(url: str) -> dict[str, str]:
+    """Variables that make an extension send everything to the intake at ``url``."""
+    return {name: url + path for name, path in POINTERS.items()}
 
 
 ROUTES: Final = {

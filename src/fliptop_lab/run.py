@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from fliptop_lab.functions import Prepared
-from fliptop_lab.intake import Intake, LogEntry, Series, Sketch
+from fliptop_lab.intake import Intake, LogEntry, Proxied, Series, Sketch, Span, StatsGroup
 from fliptop_lab.lambda_ import ExecutionEnvironment, Function, InitResult, Invocation, Platform, Record
 from fliptop_lab.routes import ROUTES, Route, route_for
 from fliptop_lab.staging import PROJECT, Ingredients, staged, task_root_with
@@ -59,6 +59,9 @@ class Outcome:
     logs: list[LogEntry]
     series: list[Series]
     sketches: list[Sketch]
+    spans: list[Span]
+    stats: list[StatsGroup]
+    proxied: list[Proxied]
     counts: dict[str, int]
     refused: int
     duplicates: int
@@ -160,6 +163,9 @@ def outcome(plan: Plan, done: list[Invocation], stage: Stage) -> Outcome:
         logs=list(intake.received.logs),
         series=list(intake.received.series),
         sketches=list(intake.received.sketches),
+        spans=list(intake.received.spans),
+        stats=list(intake.received.stats),
+        proxied=list(intake.received.proxied),
         counts={signal: count for signal, count in intake.store.counts.items() if count},
         refused=intake.store.refused,
         duplicates=intake.duplicates,

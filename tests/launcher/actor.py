@@ -1,11 +1,11 @@
 """Stands for a guarded extension: does what the file <its own path>.acts says, one list of acts for each life.
 
 Acts: "serve" events until SHUTDOWN, or in single steps: "ask" for the next event, wait for the "event" and write it
-down, "beat" now and from then on, or "beat once", "count" an item in the books, "deliver" (take a connection on the
-telemetry port and write down what it says), "receive" (the same for a datagram), ["sleep", seconds], "hang", "close"
-the guard's connection, ["exit", code], ["kill", signal]. As nobody should: ["say", text, times] to the guard, be "deaf"
-to it, "gorge" on memory, "fork" a child that keeps the sockets open, "scribble" all over the books, "blot" their first
-row, "shrink" them.
+down, "beat" now and from then on, or "beat once", "count" an item in the books, ["accept", listener] (take a connection
+and write down what it says), "receive" (the same for a datagram), ["sleep", seconds], "wait" for the file <its own
+path>.go, "hang", "close" the guard's connection, ["exit", code], ["kill", signal]. As nobody should: ["say", text,
+times] to the guard, be "deaf" to it, "gorge" on memory, "fork" a child that keeps the sockets open, "scribble" all over
+the books, "blot" their first row, "shrink" them.
 What happens goes into <its own path>.seen, a line of JSON for each.
 """
 
@@ -49,7 +49,8 @@ class Actor:
         names = os.environ["LISTEN_FDNAMES"].split(":")
         numbers = {name: 3 + place for place, name in enumerate(names)}
         self.guard = socket.socket(fileno=numbers["guard"])
-        self.telemetry = socket.socket(fileno=numbers["telemetry"]) if "telemetry" in numbers else None
+        streams = ("telemetry", "lifecycle", "trace_agent")
+        self.streams = {name: socket.socket(fileno=numbers[name]) for name in streams if name in numbers}
         self.dogstatsd = socket.socket(fileno=numbers["dogstatsd"])
         self.books_file = numbers.get("books", -1)  # without: memory that nobody else sees
         self.books = mmap.mmap(self.books_file, 16384)
@@ -100,13 +101,16 @@ class Actor:
         self.books[64:77] = b"logs accepted"
         self.books[120] += 1
 
-    def deliver(self) -> None:
-        assert self.telemetry is not None
-        connection, _ = self.telemetry.accept()
-        note("telemetry", said=connection.recv(100).decode())
+    def accept(self, listener: str) -> None:
+        connection, _ = self.streams[listener].accept()
+        note(listener, said=connection.recv(100).decode())
 
     def receive(self) -> None:
         note("dogstatsd", said=self.dogstatsd.recv(1000).decode())
+
+    def wait(self) -> None:
+        while not Path(sys.argv[0] + ".go").exists():
+            time.sleep(0.01)
 
     def hang(self) -> None:
         time.sleep(60)
@@ -158,6 +162,8 @@ def main() -> None:
                 time.sleep(60)
             case ["sleep", seconds]:
                 time.sleep(seconds)
+            case ["accept", listener]:
+                actor.accept(listener)
             case ["say", text, times]:
                 actor.say(text, times)
             case _:

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,8 @@ UNAVAILABLE = "DD_EXTENSION_FALLBACK_UNAVAILABLE"
 UNREADABLE = "DD_EXTENSION_CONFIG_UNREADABLE"
 CANNOT_START = "DD_EXTENSION_CANNOT_START"
 COMPATIBILITY = {"DD_EXTENSION_VERSION": "compatibility"}
+PORTS = ("TELEMETRY_PORT", "LIFECYCLE_PORT", "TRACE_AGENT_PORT", "STATSD_PORT")
+"""Switches of the launcher under test (launcher/testing.h). 0: any port that is free."""
 
 
 def load_build(name: str) -> ModuleType:
@@ -198,7 +201,7 @@ def layer(built: Built, tmp_path: Path) -> Layer:
     loader = machine / built.loader.relative_to("/")
     loader.parent.mkdir(exist_ok=True)
     loader.touch()
-    switches = {"LIBC_ROOT": str(machine), "TMP": str(machine / "tmp"), "STATSD_PORT": "0"}
+    switches = {"LIBC_ROOT": str(machine), "TMP": str(machine / "tmp"), **dict.fromkeys(PORTS, "0")}
     layer = Layer(root, task, built, {f"FLIPTOP_TEST_{name}": value for name, value in switches.items()})
     shutil.copy2(built.launcher, layer.launcher)
     shutil.copy2(built.reporter, layer.extension)
@@ -208,12 +211,18 @@ def layer(built: Built, tmp_path: Path) -> Layer:
 
 @pytest.fixture
 def stage(layer: Layer) -> Iterator[Stage]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     script = (Path(__file__).parent / "actor.py").read_text()
     layer.extension.write_text(f"#!{sys.executable} -IS\n{script}")
-    yield Stage(replace(layer, extra={**layer.extra, "FLIPTOP_TEST_TELEMETRY_PORT": str(port)}))
+    ports = dict(zip(("telemetry", "lifecycle", "trace_agent"), map(str, free_ports(3)), strict=True))
+    chosen = {f"FLIPTOP_TEST_{name.upper()}_PORT": port for name, port in ports.items()}
+    yield Stage(replace(layer, extra={**layer.extra, **chosen}))
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens on."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
 
 
 @dataclass(frozen=True)

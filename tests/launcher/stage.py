@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 READY: tuple[Answer, ...] = (REGISTERED, SUBSCRIBED)
 REGISTER, TELEMETRY, NEXT = "register", "telemetry", "next"
 SERVES: list[Any] = ["serve"]
+STREAMS = ("telemetry", "lifecycle", "trace_agent")
+LISTENERS = [*STREAMS, "dogstatsd"]
 ENOUGH_S = 20
 
 
@@ -25,6 +28,15 @@ class Stage:
     """A layer whose extension acts as it is told."""
 
     layer: Layer
+
+    def port(self, listener: str) -> int:
+        """Where the launcher listens: for "telemetry", "lifecycle" or "trace_agent"."""
+        return int(self.layer.extra[f"FLIPTOP_TEST_{listener.upper()}_PORT"])
+
+    def refuses(self, listener: str) -> bool:
+        """Is there nobody who would take a connection?"""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port(listener))) != 0
 
     def seen(self) -> list[dict[str, Any]]:
         """What the extensions wrote down, over all of their lives."""

@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launcher.stage import ENOUGH_S, NEXT, READY, REGISTER, SERVES, TELEMETRY, Stage, is_alive
+from tests.launcher.stage import (
+    ENOUGH_S,
+    LISTENERS,
+    NEXT,
+    READY,
+    REGISTER,
+    SERVES,
+    STREAMS,
+    TELEMETRY,
+    Stage,
+    is_alive,
+)
 from tests.scripted_api import (
     HANG_UP,
     IDENTIFIER,
@@ -42,8 +53,8 @@ def test_events_are_passed_on_and_asked_for(stage: Stage) -> None:
 def test_the_extension_is_a_child_with_the_sockets_and_the_books(stage: Stage) -> None:
     stage.play([SERVES], SHUTDOWN)
     (born,) = stage.births()
-    assert born["names"] == ["telemetry", "dogstatsd", "books", "guard"]
-    assert born["files"] == [0, 1, 2, 3, 4, 5, 6], "nothing else is inherited"
+    assert born["names"] == [*LISTENERS, "books", "guard"]
+    assert born["files"] == [0, 1, 2, 3, 4, 5, 6, 7, 8], "nothing else is inherited"
     environ = born["environ"]
     assert environ["LISTEN_PID"] == str(born["pid"])
     assert environ["FLIPTOP_REGISTRATION"] == IDENTIFIER
@@ -110,7 +121,7 @@ def test_the_subscription_may_be_asked_for_beside_the_first_event(stage: Stage) 
     assert outcome.lines == []
     assert sorted(api.whats()) == [NEXT, REGISTER, TELEMETRY]
     assert {request.what: request.connection for request in api.requests} == {REGISTER: 1, NEXT: 1, TELEMETRY: 2}
-    assert stage.births()[0]["names"] == ["telemetry", "dogstatsd", "books", "guard"]
+    assert stage.births()[0]["names"] == [*LISTENERS, "books", "guard"]
 
 
 # --- it dies ---
@@ -158,15 +169,18 @@ def test_dies_after_shutdown(stage: Stage, death: list[Any]) -> None:
     assert (played.returncode, played.told, played.nexts) == (0, [], 1)
 
 
-def test_what_clients_sent_meanwhile_waits_for_the_next_life(stage: Stage) -> None:
-    def deliver() -> None:
-        port = int(stage.layer.extra["FLIPTOP_TEST_TELEMETRY_PORT"])
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+@pytest.mark.parametrize("listener", STREAMS)
+def test_what_clients_sent_meanwhile_waits_for_the_next_life(stage: Stage, listener: str) -> None:
+    def send() -> None:
+        with socket.create_connection(("127.0.0.1", stage.port(listener)), timeout=5) as client:
             client.sendall(b"while nobody ran")
 
-    lives = [["beat", "ask", ["sleep", 0.3], ["exit", 1]], ["beat", "ask", "deliver", "event", ["exit", 0]]]
-    stage.play(lives, [stage.after_births(1), deliver, stage.after_births(2), *SHUTDOWN])
-    assert {"what": "telemetry", "said": "while nobody ran"} in stage.seen()
+    lives: list[list[Any]] = [
+        ["beat", "ask", ["sleep", 0.3], ["exit", 1]],
+        ["beat", "ask", ["accept", listener], "event", ["exit", 0]],
+    ]
+    stage.play(lives, [stage.after_births(1), send, stage.after_births(2), *SHUTDOWN])
+    assert {"what": listener, "said": "while nobody ran"} in stage.seen()
 
 
 def test_the_ledger_of_the_dead_is_left_to_the_next_life(stage: Stage) -> None:
@@ -186,14 +200,10 @@ def test_one_that_closes_the_connection_is_ended(stage: Stage) -> None:
 
 @pytest.mark.parametrize("memory", ["128", "1024"])
 def test_after_three_deaths_in_a_row_the_guard_is_alone(stage: Stage, memory: str) -> None:
-    def is_refused() -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", int(stage.layer.extra["FLIPTOP_TEST_TELEMETRY_PORT"]))) != 0
-
     played = stage.play(
         [[["exit", 1]]],
         [invoke(9, "r1")],
-        [stage.after(is_refused), invoke(9, "r2")],
+        [stage.after(lambda: all(map(stage.refuses, STREAMS))), invoke(9, "r2")],
         [invoke(0, "r3")],
         SHUTDOWN,
         environ={"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory},
@@ -203,6 +213,24 @@ def test_after_three_deaths_in_a_row_the_guard_is_alone(stage: Stage, memory: st
     assert [line["deaths"] for line in played.told[:3]] == [1, 2, 3]
     assert played.told[2]["what_happens"] == "The function runs without Datadog."
     assert (played.returncode, played.nexts, stage.events()) == (0, 4, [])
+
+
+@pytest.mark.parametrize("listener", STREAMS)
+def test_alone_the_guard_refuses_those_who_wait_already(stage: Stage, listener: str) -> None:
+    ends: list[str] = []
+
+    def wait_for_an_answer() -> None:
+        with socket.create_connection(("127.0.0.1", stage.port(listener)), timeout=ENOUGH_S) as client:
+            client.sendall(b"POST /lambda/end-invocation HTTP/1.1")
+            stage.layer.extension.with_name("fliptop.go").touch()
+            try:
+                ends.append(repr(client.recv(1)))
+            except ConnectionResetError:
+                ends.append("reset")
+
+    played = stage.play([["wait", ["exit", 1]]], [stage.after_births(1), wait_for_an_answer, *SHUTDOWN])
+    assert ends == ["reset"]
+    assert played.told[2]["deaths"] == 3
 
 
 def test_an_event_served_between_them_is_a_new_beginning(stage: Stage) -> None:

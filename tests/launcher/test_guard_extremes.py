@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launcher.stage import NEXT, READY, SERVES, Stage
+from tests.launcher.stage import LISTENERS, NEXT, READY, SERVES, STREAMS, Stage
 from tests.scripted_api import SHUTDOWN, Answer, ScriptedApi, error, invoke
 
 
@@ -51,6 +51,14 @@ def test_a_child_of_the_dead_does_not_answer_for_it(stage: Stage) -> None:
     played = stage.play(lives, [stage.after_births(2), invoke(9, "r1")], SHUTDOWN)
     assert stage.events() == ["r1", "SHUTDOWN"]
     assert played.headlines() == [("DD_EXTENSION_DIED", "exit 1")]
+
+
+@pytest.mark.usefixtures("forked")
+def test_a_child_of_the_dead_does_not_keep_ports_open_that_nobody_serves(stage: Stage) -> None:
+    lives: list[list[Any]] = [["fork", ["exit", 1]]]
+    all_refuse = stage.after(lambda: all(map(stage.refuses, STREAMS)))
+    played = stage.play(lives, [stage.after_births(3), all_refuse, *SHUTDOWN])
+    assert [line.get("deaths") for line in played.told] == [1, 2, 3, None]
 
 
 @pytest.mark.parametrize("length", [1, 30, 3_000_000])
@@ -162,7 +170,7 @@ def test_without_books_nobody_is_taken_for_dead(stage: Stage) -> None:
     refused = lambda: without(MEMFD_CREATE[platform.machine()])  # noqa: E731
     lives = [["beat", "ask", "event", ["sleep", 12.0], "serve"]]
     played = stage.play(lives, [invoke(60, "r1")], SHUTDOWN, preexec_fn=refused)
-    assert stage.births()[0]["names"] == ["telemetry", "dogstatsd", "guard"]
+    assert stage.births()[0]["names"] == [*LISTENERS, "guard"]
     assert (played.told, stage.events()) == ([], ["r1", "SHUTDOWN"])
 
 
@@ -259,7 +267,24 @@ def test_no_further_process(stage: Stage) -> None:
         [SERVES], [0.5, invoke(9)], [invoke(9)], SHUTDOWN, user=4321, group=4321, extra_groups=[], preexec_fn=none
     )
     assert played.headlines()[:3] == [("DD_EXTENSION_DIED", "fork")] * 3
+    assert played.told[0]["detail"] == "Resource temporarily unavailable"
     assert (played.returncode, played.nexts, stage.births()) == (0, 3, [])
+
+
+@pytest.mark.parametrize("files", [8, 13])
+def test_too_few_files_to_register_are_named(stage: Stage, files: int) -> None:
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # noqa: E731
+    played = stage.play([SERVES], SHUTDOWN, preexec_fn=few)
+    assert played.returncode == 1
+    assert played.headlines()[-1] == ("DD_EXTENSION_CANNOT_REGISTER", "register: Too many open files")
+    assert all(value.endswith(": Too many open files") for _, value in played.headlines())
+
+
+def test_too_few_files_for_a_child_are_named(stage: Stage) -> None:
+    few = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (15, 15))  # noqa: E731
+    played = stage.play([SERVES], [0.5, invoke(9)], SHUTDOWN, preexec_fn=few)
+    assert [line.get("detail") for line in played.told] == ["Too many open files"] * 3 + ["fork"]
+    assert (played.returncode, played.nexts, stage.births()) == (0, 2, [])
 
 
 def test_a_platform_that_refuses_for_ever_is_not_hammered(stage: Stage) -> None:

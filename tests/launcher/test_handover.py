@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.launcher.conftest import COMPATIBILITY, ROOT, Layer, Outcome, assert_legacy, load_build, only_line
+from tests.launcher.conftest import (
+    COMPATIBILITY,
+    PORTS,
+    ROOT,
+    Layer,
+    Outcome,
+    assert_legacy,
+    free_ports,
+    load_build,
+    only_line,
+)
 from tests.scripted_api import (
     HANG_UP,
     IDENTIFIER,
@@ -110,9 +120,9 @@ def test_the_extension_inherits_listener_and_connection(inspected: Layer, teleme
     assert done.seen is not None
     assert done.seen["pid"] == done.outcome.pid
     assert [done.environ[name] for name in VARIABLES] == [
-        "3",
+        "5",
         str(done.outcome.pid),
-        "telemetry:dogstatsd:next",
+        "telemetry:lifecycle:trace_agent:dogstatsd:next",
         IDENTIFIER,
         REGISTRATION,
     ]
@@ -129,15 +139,23 @@ def test_the_extension_inherits_listener_and_connection(inspected: Layer, teleme
             "peer": None,
         }.items()
     )
-    assert connection.items() >= {**stream, "number": 5, "listening": False, "peer": done.api.port}.items()
-    assert done.seen["files"] == [0, 1, 2, 3, 4, 5], "nothing else is inherited"
+    assert connection.items() >= {**stream, "number": 7, "listening": False, "peer": done.api.port}.items()
+    assert done.seen["files"] == [0, 1, 2, 3, 4, 5, 6, 7], "nothing else is inherited"
+
+
+@pytest.mark.parametrize(("listener", "number"), [("lifecycle", 4), ("trace_agent", 5)])
+def test_tracers_have_listeners_on_the_loopback_interface(inspected: Layer, listener: str, number: int) -> None:
+    (port,) = free_ports(1)
+    inherited = start(inspected, READY, {f"FLIPTOP_TEST_{listener.upper()}_PORT": str(port)}).sockets[listener]
+    wanted = {"type": socket.SOCK_STREAM, "protocol": socket.IPPROTO_TCP, "listening": True, "blocking": True}
+    assert inherited.items() >= {**wanted, "address": "127.0.0.1", "port": port, "number": number}.items()
 
 
 def test_datagrams_have_a_socket_on_the_loopback_interface(inspected: Layer) -> None:
     with closing(datagrams()) as probe:
         port = probe.getsockname()[1]
     inherited = start(inspected, READY, {"FLIPTOP_TEST_STATSD_PORT": str(port)}).sockets["dogstatsd"]
-    wanted = {"type": socket.SOCK_DGRAM, "address": "127.0.0.1", "port": port, "number": 4, "blocking": True}
+    wanted = {"type": socket.SOCK_DGRAM, "address": "127.0.0.1", "port": port, "number": 6, "blocking": True}
     assert inherited.items() >= wanted.items()
     with closing(datagrams()) as plain:
         assert inherited["buffer"] > plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -187,8 +205,9 @@ def test_the_launcher_asks_what_the_extension_would_ask(
 ) -> None:
     environ, answers = SAME_REQUESTS[case]
     launcher = start(inspected, tuple(answers), environ).api
+    for name in ("LIFECYCLE_PORT", "TRACE_AGENT_PORT", "DOGSTATSD_PORT"):
+        monkeypatch.setattr(ready, name, 0)
     monkeypatch.setattr(ready, "TELEMETRY_PORT", telemetry_port)
-    monkeypatch.setattr(ready, "DOGSTATSD_PORT", 0)
     with ScriptedApi(answers) as extension:
         try:
             handover = ready.become_ready({"AWS_LAMBDA_RUNTIME_API": extension.address, **environ}, "datadog-agent")
@@ -196,8 +215,7 @@ def test_the_launcher_asks_what_the_extension_would_ask(
             pass
         else:
             handover.api.close()
-            for listener in filter(None, (handover.telemetry, handover.dogstatsd)):
-                listener.close()
+            handover.refuse()
     for ours, theirs in zip(launcher.requests, extension.requests, strict=False):
         assert ours.line == theirs.line
         assert ours.body == theirs.body
@@ -293,7 +311,7 @@ def test_localhost_is_an_address(inspected: Layer) -> None:
         (http(404, "404 page not found"), "telemetry: HTTP 404 404 page not found"),
         (error(403, "Telemetry.SubscriptionClosed"), "telemetry: HTTP 403 Telemetry.SubscriptionClosed"),
         (http(500, '{"errorType": "unclosed\n'), 'telemetry: HTTP 500 {"errorType": "unclosed\n'),
-        ([HANG_UP], "telemetry: connection closed before the answer was complete"),
+        ([b"HTTP/1.1 200", HANG_UP], "telemetry: connection closed before the answer was complete"),
         ([b"nonsense\r\n"], "telemetry: the answer is not HTTP"),
         ([], "telemetry: Connection timed out"),
         pytest.param([b"HTTP/1.1 200 OK\r\n"], "telemetry: Connection timed out", marks=pytest.mark.slow),
@@ -302,33 +320,76 @@ def test_localhost_is_an_address(inspected: Layer) -> None:
 def test_without_a_subscription_it_goes_on_without_telemetry(inspected: Layer, answer: Answer, told: str) -> None:
     done = start(inspected, (REGISTERED, answer))
     assert done.api.whats() == [REGISTER, TELEMETRY, NEXT]
-    assert done.environ["LISTEN_FDNAMES"] == "dogstatsd:next"
-    assert done.sockets.keys() == {"dogstatsd", "next"}
+    assert done.environ["LISTEN_FDNAMES"] == "lifecycle:trace_agent:dogstatsd:next"
+    assert done.sockets.keys() == {"lifecycle", "trace_agent", "dogstatsd", "next"}
     line = only_line(done.outcome)
     assert next(iter(line)) == "DD_EXTENSION_NO_TELEMETRY"
     assert line["DD_EXTENSION_NO_TELEMETRY"] == told
 
 
-def test_a_port_in_use_is_named_and_costs_only_its_listener(inspected: Layer, telemetry_port: int) -> None:
-    with socket.create_server(("0.0.0.0", telemetry_port)):
-        done = start(inspected, READY[:1])
-    assert done.api.whats() == [REGISTER, NEXT]
-    assert done.sockets.keys() == {"dogstatsd", "next"}
+def test_a_platform_that_hangs_up_twice_is_not_asked_a_third_time(inspected: Layer) -> None:
+    done = start(inspected, (REGISTERED, [HANG_UP], [HANG_UP]))
+    assert done.api.whats() == [REGISTER, TELEMETRY, TELEMETRY, NEXT]
+    told = only_line(done.outcome)["DD_EXTENSION_NO_TELEMETRY"]
+    assert told == "telemetry: connection closed before the answer was complete"
+
+
+def test_a_platform_that_hangs_up_without_a_word_is_asked_again_to_subscribe(inspected: Layer) -> None:
+    done = start(inspected, (REGISTERED, [HANG_UP], SUBSCRIBED))
+    assert done.outcome.lines == []
+    assert done.api.whats() == [REGISTER, TELEMETRY, TELEMETRY, NEXT]
+    assert "telemetry" in done.sockets
+
+
+def test_one_that_hung_up_after_the_registration_is_asked_to_subscribe_on_a_new_connection(inspected: Layer) -> None:
+    done = start(inspected, ([*REGISTERED, HANG_UP], SUBSCRIBED))
+    assert done.outcome.lines == []
+    assert "telemetry" in done.sockets
+    assert [request.connection for request in done.api.requests if request.what == NEXT] == [2]
+
+
+LOSSES = {
+    "telemetry": "no logs will be collected",
+    "lifecycle": "no spans will be made of invocations for tracers that leave that to the extension",
+    "trace_agent": "no traces will be collected",
+    "dogstatsd": "no DogStatsD metrics will be collected",
+}
+
+
+@pytest.mark.parametrize("listener", LOSSES)
+def test_a_port_in_use_is_named_and_costs_only_its_listener(inspected: Layer, listener: str) -> None:
+    with closing(datagrams() if listener == "dogstatsd" else socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        switch = "STATSD" if listener == "dogstatsd" else listener.upper()
+        done = start(inspected, READY, {f"FLIPTOP_TEST_{switch}_PORT": str(port)})
+    assert done.api.whats() == ([REGISTER, NEXT] if listener == "telemetry" else [REGISTER, TELEMETRY, NEXT])
+    assert done.sockets.keys() == {*LOSSES, "next"} - {listener}
     line = only_line(done.outcome)
     assert next(iter(line)) == "DD_EXTENSION_CANNOT_LISTEN"
-    assert line["DD_EXTENSION_CANNOT_LISTEN"] == f"port {telemetry_port}: Address already in use"
-    assert line["listener"] == "telemetry"
-
-
-def test_so_does_the_port_for_datagrams(inspected: Layer) -> None:
-    with closing(datagrams()) as taken:
-        port = taken.getsockname()[1]
-        done = start(inspected, READY, {"FLIPTOP_TEST_STATSD_PORT": str(port)})
-    assert done.api.whats() == [REGISTER, TELEMETRY, NEXT]
-    assert done.sockets.keys() == {"telemetry", "next"}
-    line = only_line(done.outcome)
     assert line["DD_EXTENSION_CANNOT_LISTEN"] == f"port {port}: Address already in use"
-    assert line["listener"] == "dogstatsd"
+    assert line["listener"] == listener
+    assert line["what_happens"] == f"The extension runs without this listener: {LOSSES[listener]}."
+
+
+def test_with_all_ports_in_use_it_still_starts(inspected: Layer) -> None:
+    with closing(datagrams()) as statsd, socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = dict.fromkeys(PORTS, taken.getsockname()[1]) | {"STATSD_PORT": statsd.getsockname()[1]}
+        done = start(inspected, READY, {f"FLIPTOP_TEST_{name}": str(port) for name, port in ports.items()})
+    assert done.sockets.keys() == {"next"}
+    assert [json.loads(line)["listener"] for line in done.outcome.lines] == list(LOSSES)
+
+
+def test_what_is_lost_without_a_port_is_told_in_the_same_words_by_the_extension(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with closing(datagrams()) as statsd, socket.create_server(("127.0.0.1", 0)) as taken:
+        for name in ("TELEMETRY_PORT", "LIFECYCLE_PORT", "TRACE_AGENT_PORT"):
+            monkeypatch.setattr(ready, name, taken.getsockname()[1])
+        monkeypatch.setattr(ready, "DOGSTATSD_PORT", statsd.getsockname()[1])
+        with ScriptedApi(READY[:1]) as api:
+            handover = ready.become_ready({"AWS_LAMBDA_RUNTIME_API": api.address}, "datadog-agent")
+            handover.api.close()
+    assert [warning.partition("): ")[2] for warning in handover.warnings] == list(LOSSES.values())
 
 
 # --- the platform does not let it ---
@@ -438,7 +499,7 @@ def test_with_stdout_closed_no_socket_takes_its_place(inspected: Layer, telemetr
         subprocess.run(["/bin/sh", "-c", command], env=environ, check=True)
         assert api.whats() == [REGISTER, NEXT]
         assert api.requests[0].line.startswith("POST "), "the line about the port went into the connection"
-    assert json.loads(inspected.extension.with_name("fliptop.seen").read_text())["sockets"]["next"]["number"] == 4
+    assert json.loads(inspected.extension.with_name("fliptop.seen").read_text())["sockets"]["next"]["number"] == 6
 
 
 def test_files_that_are_open_already_do_not_get_in_the_way(inspected: Layer) -> None:
@@ -488,14 +549,17 @@ def damaged(inspected: Layer) -> Layer:
 
 
 def test_the_launcher_asks_for_events_itself_until_shutdown(damaged: Layer, telemetry_port: int) -> None:
-    def is_refused() -> None:
-        with socket.socket() as client:
-            refused.append(client.connect_ex(("127.0.0.1", telemetry_port)) != 0)
+    def are_refused() -> None:
+        for port in ports:
+            with socket.socket() as client:
+                refused.append(client.connect_ex(("127.0.0.1", port)) != 0)
 
-    refused: list[bool] = []
-    done = start(damaged, (*READY, INVOKE, [is_refused, *INVOKE], [chunked(SHUTDOWN_EVENT)]))
+    lifecycle, trace_agent = free_ports(2)
+    ports, refused = (telemetry_port, lifecycle, trace_agent), list[bool]()
+    environ = {"FLIPTOP_TEST_LIFECYCLE_PORT": str(lifecycle), "FLIPTOP_TEST_TRACE_AGENT_PORT": str(trace_agent)}
+    done = start(damaged, (*READY, INVOKE, [are_refused, *INVOKE], [chunked(SHUTDOWN_EVENT)]), environ)
     assert done.outcome.returncode == 0
-    assert refused == [True]
+    assert refused == [True, True, True]
     line, too_late = (json.loads(each) for each in done.outcome.lines)
     assert next(iter(line)) == "DD_EXTENSION_CANNOT_START"
     assert too_late["DD_EXTENSION_FALLBACK_TOO_LATE"] == "failed_to_start"

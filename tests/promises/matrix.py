@@ -74,7 +74,7 @@ class Cell(NamedTuple):
     @property
     def timeout_s(self) -> float:
         """The function's. To fill the memory, it needs its time."""
-        return 20.0 if self.function == "out-of-memory" else 3.0
+        return 20.0 if self.function == "out-of-memory" else 5.0
 
     @property
     def payload(self) -> bytes:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from fliptop_lab.intake.body import decompress
+from fliptop_lab.intake.traces import decode_traces
 from fliptop_lab.lambda_ import Invocation
 from tests.lifetimes import Life
 from tests.promises.matrix import Cell, Seen, cells, run_all
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.timeout(1500)
 # What the extension may have at any moment, all of its processes together: twice what has been seen of memory and open
 # files; of threads the guard's, the loop's, and those in which asyncio looks names up.
 MOST_MB, MOST_FILES, MOST_THREADS = 100, 64, 2 + min(32, (os.cpu_count() or 1) + 4)
-PORTS = {8125, 8999}
+PORTS = {8124, 8125, 8126, 8999}
+OURS = {"aws.lambda", "shop.order", "shop.query"}
 FINAL = {"403": "http_403", "413": "http_413"}
 QUICK = ("ok", "429", "500", "black-hole", "reset-body", "untrusted", "dead-dns", "proxy-down")
 
@@ -96,13 +98,19 @@ def loses_nothing_silently(seen: Seen) -> None:
             assert entry["accepted"] == entry["delivered"] + sum(entry["dropped"].values()), signal
             assert entry["pending"] == 0, signal
     delivered, dropped = total(life, "logs")
-    assert delivered == len(life.intake.received.logs)
+    assert delivered <= len(life.intake.received.logs) <= delivered + unanswered(dropped)
     missing = Counter(life.said("function")) - Counter(life.received())
     assert missing.total() <= dropped.total()
     assert dropped.keys() <= {"shutdown", FINAL.get(seen.cell.fault, "shutdown")}
     if seen.cell.fault == "ok":
         assert dropped == {}
     metrics_agree(seen)
+    spans_agree(seen)
+
+
+def unanswered(dropped: Counter[str]) -> int:
+    """What the intake may have beyond what the ledger knows: its answer came too late for SHUTDOWN."""
+    return dropped["shutdown"]
 
 
 def metrics_agree(seen: Seen) -> None:
@@ -113,15 +121,29 @@ def metrics_agree(seen: Seen) -> None:
     sketched = sum(item.count for item in intake.received.sketches)
     prices = sum(item.count for item in intake.received.sketches if item.metric == "shop.price")
     invoked = len(seen.life.invocations)
-    assert sketched + orders <= delivered
+    assert sketched + orders <= delivered + unanswered(dropped)
     assert orders <= invoked
     assert prices <= 3 * invoked
     assert 4 * invoked - orders - prices <= dropped.total()
 
 
+def spans_agree(seen: Seen) -> None:
+    """Three spans for each invocation that gets as far as to send them: there, or dropped."""
+    delivered, dropped = total(seen.life, "spans")
+    requests = total(seen.life, "tracer_requests")[1].total()
+    spans = seen.life.intake.received.spans
+    assert delivered <= len(spans) <= delivered + unanswered(dropped)
+    ours = Counter(span.name for span in spans if span.name in OURS)
+    sent = len(seen.life.invocations) - (seen.cell.function in {"times-out", "out-of-memory"})
+    assert max(ours.values(), default=0) <= sent
+    assert len(OURS) * (sent - requests) - ours.total() <= dropped.total()
+    if seen.cell.fault == "ok":
+        assert dropped == {}
+
+
 def sends_the_same_bytes(seen: Seen) -> None:
-    """Promise 4: nothing that was accepted comes again, and no entry is ever sent in two different payloads, unless
-    the intake found the first one too large: its halves are new payloads.
+    """Promise 4: nothing that was accepted comes again, and no entry and no span is ever sent in two different
+    payloads, unless the intake found the first one too large: its halves are new payloads.
     """
     intake = seen.life.intake
     assert repeated(seen.life) == {}
@@ -130,6 +152,9 @@ def sends_the_same_bytes(seen: Seen) -> None:
         if request.path == "/api/v2/logs" and request.body and request.status != 413:
             for entry in orjson.loads(decompress(request.body, request.encoding, 8 << 20)):
                 payloads[orjson.dumps(entry)].add(request.body)
+        if request.path == "/api/v0.2/traces" and request.body and request.status != 413:
+            for span in decode_traces(decompress(request.body, request.encoding, 16 << 20)):
+                payloads[span.span_id.to_bytes(8)].add(request.body)
     assert {len(bodies) for bodies in payloads.values()} <= {1}
 
 
@@ -157,6 +182,7 @@ def survives_a_freeze(seen: Seen) -> None:
     if seen.cell.passes and survives and seen.cell.fault not in FINAL:
         assert total(seen.life, "logs")[1] == {}
         assert total(seen.life, "metrics")[1] == {}
+        assert total(seen.life, "spans")[1] == {}
 
 
 def was_ready_first(seen: Seen) -> None:

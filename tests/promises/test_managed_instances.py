@@ -25,6 +25,7 @@ ELSEWHERE = """\
 import sys
 from fliptop.platform import ready
 vars(ready).update(TELEMETRY_PORT=int(sys.argv[1]), DOGSTATSD_PORT=int(sys.argv[2]))
+vars(ready).update(LIFECYCLE_PORT=0, TRACE_AGENT_PORT=0)
 from fliptop import boot
 sys.exit(boot.main())
 """

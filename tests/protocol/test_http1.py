@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fliptop.http1 import ClientSide, ProtocolError, Request, Response, ServerSide
+from fliptop.http1 import ClientSide, ProtocolError, Request, Response, Room, ServerSide
 
 BODY = b'[{"type":"function"}]'
 POST = b"POST / HTTP/1.1\r\nHost: sandbox\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+SMALL = b"POST / HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: s\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n"
 
 
@@ -41,9 +42,57 @@ def test_pipelined_requests_are_answered_one_after_the_other() -> None:
     assert bodies == [BODY, BODY]
 
 
-def test_a_body_over_the_limit_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="over 10 bytes"):
-        list(ServerSide(max_body=10).receive(POST))
+@pytest.mark.parametrize("sent", [POST, CHUNKED])
+@given(cuts=st.lists(st.integers(min_value=0), max_size=12))
+def test_a_body_over_the_limit_is_read_to_its_end_and_not_kept(sent: bytes, cuts: list[int]) -> None:
+    room = Room(5)
+    server = ServerSide(5, room)
+    got = []
+    for piece in pieces(sent + SMALL, cuts):
+        for request in server.receive(piece):
+            got.append((request.body, request.refused))
+            server.respond(Response(200))
+    assert got == [(b"", "too_large"), (b"hello", "")]
+    assert server.keeps_open
+    assert room.take(5)
+
+
+def test_a_body_for_which_there_is_no_room_is_refused() -> None:
+    room = Room(30)
+    first, second = ServerSide(1000, room), ServerSide(1000, room)
+    assert list(first.receive(POST[:-1])) == []
+    (request,) = second.receive(POST)
+    assert (request.body, request.refused) == (b"", "no_room")
+    first.close()
+    second.respond(Response(503))
+    (request,) = second.receive(POST)
+    assert (request.body, request.refused) == (BODY, "")
+
+
+def test_head_is_answered_without_a_body() -> None:
+    server = ServerSide(max_body=1000)
+    (_,) = server.receive(b"HEAD / HTTP/1.1\r\nHost: s\r\n\r\n")
+    assert server.respond(Response(200, b"body")).endswith(b"Content-Length: 4\r\n\r\n")
+    (_,) = server.receive(POST)
+    assert server.respond(Response(200, b"body")).endswith(b"body")
+
+
+def test_what_http_does_not_allow_to_answer_is_an_error() -> None:
+    server = ServerSide(max_body=1000)
+    (_,) = server.receive(b"CONNECT h:1 HTTP/1.1\r\nHost: s\r\n\r\n")
+    with pytest.raises(ProtocolError):
+        server.respond(Response(200, b"agreed"))
+
+
+def test_a_client_that_would_rather_speak_http2_is_served() -> None:
+    """As Java's does, which asks for it in its first request."""
+    server = ServerSide(max_body=1000)
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEA\r\n\r\n"
+    (request,) = server.receive(POST.replace(b"\r\n\r\n", b"\r\n" + upgrade))
+    assert request.body == BODY
+    server.respond(Response(200))
+    (request,) = server.receive(POST)
+    assert request.body == BODY
 
 
 def test_what_is_not_http_is_refused() -> None:

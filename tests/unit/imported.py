@@ -50,5 +50,5 @@ signal.signal(signal.SIGUSR1, write_down)
 from fliptop import boot  # noqa: E402
 from fliptop.platform import ready  # noqa: E402
 
-vars(ready)["TELEMETRY_PORT"] = int(PORT)
+vars(ready).update(TELEMETRY_PORT=int(PORT), LIFECYCLE_PORT=0, TRACE_AGENT_PORT=0)
 sys.exit(boot.main())

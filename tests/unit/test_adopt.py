@@ -72,8 +72,7 @@ def adopted(environ: dict[str, str]) -> ready.Handover:
 
 def close(handover: ready.Handover) -> None:
     handover.api.close()
-    for listener in filter(None, (handover.telemetry, handover.dogstatsd)):
-        listener.close()
+    handover.refuse()
 
 
 def test_the_pending_event_arrives_and_nothing_is_asked_again() -> None:
@@ -87,16 +86,21 @@ def test_the_pending_event_arrives_and_nothing_is_asked_again() -> None:
         close(handover)
 
 
-def test_the_listener_takes_what_came_before() -> None:
+@pytest.mark.parametrize("name", ["telemetry", "lifecycle", "trace_agent"])
+def test_a_listener_takes_what_came_before(name: str) -> None:
     with ScriptedApi([]) as api:
-        handover = adopted(handed_over(api))
-        assert handover.telemetry is not None
-        with socket.create_connection(handover.telemetry.getsockname(), timeout=1) as client:
+        environ = handed_over(api, "telemetry:lifecycle:trace_agent:dogstatsd:next")
+        with socket.socket(fileno=os.dup(FIRST + ready.LISTENERS.index(name))) as given:
+            client = socket.create_connection(given.getsockname(), timeout=1)
+        handover = adopted(environ)
+        listener: socket.socket = getattr(handover, name)
+        with client:
             client.sendall(b"x")
-            connection, _ = handover.telemetry.accept()
+            connection, _ = listener.accept()
             with connection:
                 assert connection.recv(1) == b"x"
-        assert handover.telemetry.proto == socket.IPPROTO_TCP, "or asyncio would not set TCP_NODELAY"
+        assert listener.proto == socket.IPPROTO_TCP, "or asyncio would not set TCP_NODELAY"
+        assert not os.get_inheritable(listener.fileno())
         close(handover)
 
 

@@ -8,11 +8,15 @@ from typing import Any
 import anyio
 import pytest
 
+from fliptop import shipping
+from fliptop.identity import Identity
+from fliptop.outbox.books import Books
 from fliptop.outbox.copies import CEILING_BYTES, Copies, Place
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.payload import Payload
 from fliptop.outbox.verdict import Answer
-from fliptop.settings.endpoints import Endpoint, logs_endpoints, metrics_endpoints
+from fliptop.parts import Here
+from fliptop.settings.endpoints import Endpoint, apm_endpoints, logs_endpoints, metrics_endpoints
 from fliptop.settings.load import load
 from tests.conftest import MovedClock
 
@@ -30,6 +34,46 @@ def test_metrics_go_to_each_url_with_each_key_once() -> None:
         Endpoint("https://one", "7"),
     ]
     assert complaints == []
+
+
+def test_traces_go_to_theirs() -> None:
+    found, (complaint,) = apm_endpoints({"https://trace.agent.datadoghq.eu/": ["a"], "no url": ["secret"]})
+    assert found == [Endpoint("https://trace.agent.datadoghq.eu", "a")]
+    assert complaint.startswith("DD_APM_ADDITIONAL_ENDPOINTS: endpoint 2 is ignored: ")
+    assert "secret" not in complaint
+
+
+async def test_each_signal_goes_to_its_own_additional_endpoints(said: list[str], clock: MovedClock) -> None:
+    environ = {
+        "DD_SITE": "datadoghq.com",
+        "DD_ADDITIONAL_ENDPOINTS": '{"https://metrics": ["k"]}',
+        "DD_LOGS_CONFIG_ADDITIONAL_ENDPOINTS": '[{"api_key": "k", "Host": "logs"}]',
+        "DD_APM_ADDITIONAL_ENDPOINTS": '{"https://apm": ["k"], "no url": ["k"]}',
+        "LAMBDA_TASK_ROOT": "/nowhere",
+    }
+    settings, _ = load(environ)
+    books = Books()
+    here = Here(settings, environ, Identity(environ, None, {}), Ledger(books), books, clock)
+    copies = shipping._copies(here, shipping._connector(here))
+    for signal, url in (
+        ("metrics", "https://api.datadoghq.com/api/v2/series"),
+        ("logs", "https://http-intake.logs.datadoghq.com/api/v2/logs"),
+        ("spans", "https://trace.agent.datadoghq.com/api/v0.2/traces"),
+        ("stats", "https://trace.agent.datadoghq.com/api/v0.2/stats"),
+        ("proxied", "https://intake.profile.datadoghq.com/api/v2/profile"),
+    ):
+        for copy in copies:
+            copy.take(Payload(1, signal, 1, url, (), b"x"))
+    went = {(payload.signal, payload.url) for copy in copies for payload in copy._outbox._waiting}
+    for copy in copies:
+        copy.drop_all("shutdown")
+    assert went == {
+        ("metrics_copies", "https://metrics/api/v2/series"),
+        ("logs_copies", "https://logs:443/api/v2/logs"),
+        ("spans_copies", "https://apm/api/v0.2/traces"),
+        ("stats_copies", "https://apm/api/v0.2/stats"),
+    }
+    assert [line for line in said if "DD_APM_ADDITIONAL_ENDPOINTS: endpoint 2" in line]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from fliptop.intake.tls import TlsOptions
 from fliptop.logs.pipeline import LogOptions, LogPipeline
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.outbox import Outbox
+from fliptop.outbox.payload import Payload
 from fliptop.platform.telemetry import Record
 from tests.conftest import MovedClock
 
@@ -167,3 +168,30 @@ async def test_a_record_that_comes_while_the_last_flush_runs_is_counted_too(flus
     await flush.flusher.finish(2)
     logs = flush.ledger.summary()["logs"]
     assert (logs["accepted"], logs["delivered"], logs["pending"], logs["dropped"]) == (2, 1, 0, {"shutdown": 1})
+
+
+async def test_what_takes_long_to_collect_keeps_nothing_else_from_being_sent(
+    ledger: Ledger, clock: MovedClock, intake: Answering
+) -> None:
+    requests = intake(lambda _: httpx.Response(202))
+    flush = Flush(ledger, clock)
+    flush.log()
+
+    async def collect(_last: bool) -> None:
+        await anyio.sleep_forever()
+
+    await TelemetryFlusher([flush.logs], flush.outbox, flush.client, collect).finish(0.3)
+    assert len(requests) == 1
+    assert ledger.delivered("logs") == 1
+
+
+async def test_who_made_a_payload_may_say_so_in_any_bytes(flush: Flush, intake: Answering) -> None:
+    requests = intake(lambda _: httpx.Response(202))
+    headers = (("user-agent", "DDProf"), ("X-Tag", "caf\u00e9"))
+    flush.ledger.accept("proxied")
+    flush.outbox.put(Payload(1, "proxied", 1, "http://intake/profile?a=b%2Cc", headers, b"x"))
+    await flush.flusher.flush(3)
+    (request,) = requests
+    assert request.headers.get_list("User-Agent") == ["DDProf"]
+    assert (b"X-Tag", b"caf\xe9") in request.headers.raw
+    assert str(request.url) == "http://intake/profile?a=b%2Cc"

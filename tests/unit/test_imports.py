@@ -39,6 +39,8 @@ FORBIDDEN = (
     *("importlib.metadata", "importlib.resources", "certifi", "idna", "hmac", "asyncio.windows_events"),
     *("concurrent.futures.process", "anyio.to_process", "anyio._core._fileio", "fliptop.aws", "fliptop.settings.model"),
     *("fliptop.settings.rules", "fliptop.settings.failover", "fliptop.lifecycle.bare", "fliptop_lab"),
+    *("msgpack", "fliptop.traces.pipeline", "fliptop.traces.span", "fliptop.stats", "fliptop.proxied"),
+    *("fliptop.invocations.tracing", "fliptop.invocations.options", "fliptop.invocations.triggers"),
 )
 PACKAGES = {"anyio", "backports", "fliptop", "h11", "httpcore", "httpx", "orjson", "typing_extensions"}
 """Not of the standard library. `backports` before Python 3.14, `typing_extensions` for anyio before 3.15."""

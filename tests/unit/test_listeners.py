@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import anyio
 import pytest
 from anyio.abc import SocketStream
 
 from fliptop.http1 import Request, Response
-from fliptop.listeners.http import Limits, serve
+from fliptop.listeners.http import Handler, Limits, serve
 from fliptop.listeners.inbox import Inbox
 from fliptop.listeners.telemetry import telemetry_handler
 from fliptop.outbox.ledger import Ledger
@@ -24,13 +24,17 @@ def post(body: bytes) -> bytes:
     return POST[:-2] + body
 
 
+def listening(inbox: Inbox[bytes], limits: Limits | None = None) -> AbstractAsyncContextManager[int]:
+    return serving(telemetry_handler(inbox), limits)
+
+
 @asynccontextmanager
-async def listening(inbox: Inbox[bytes], limits: Limits | None = None) -> AsyncIterator[int]:
+async def serving(handler: Handler, limits: Limits | None = None) -> AsyncIterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(serve, listener.dup(), telemetry_handler(inbox), limits)
+            tasks.start_soon(serve, listener.dup(), handler, limits)
             yield listener.getsockname()[1]
             tasks.cancel_scope.cancel()
 
@@ -72,31 +76,108 @@ async def test_a_client_that_misbehaves_costs_its_own_connection(nonsense: bytes
             assert (await exchange(good)).startswith(b"HTTP/1.1 200")
 
 
-async def test_over_the_ceiling_a_connection_waits_for_its_turn() -> None:
-    inbox = Inbox[bytes](Ledger())
-    async with listening(inbox, Limits(connections=1)) as port:
-        first = await anyio.connect_tcp("127.0.0.1", port)
-        assert (await exchange(first)).startswith(b"HTTP/1.1 200")
-        async with await anyio.connect_tcp("127.0.0.1", port) as second:
-            await second.send(POST)
-            await anyio.wait_all_tasks_blocked()
-            with anyio.move_on_after(0.05) as waited:
-                await second.receive()
-            assert waited.cancelled_caught
-            await first.aclose()
-            assert (await second.receive()).startswith(b"HTTP/1.1 200")
+async def test_over_the_ceiling_the_one_that_has_been_silent_for_longest_gives_way() -> None:
+    async with listening(Inbox[bytes](Ledger()), Limits(connections=2)) as port:
+        streams = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(2)]
+        for stream in (*streams, streams[0]):
+            assert (await exchange(stream)).startswith(b"HTTP/1.1 200")
+        async with await anyio.connect_tcp("127.0.0.1", port) as third:
+            assert (await exchange(third)).startswith(b"HTTP/1.1 200")
+        with pytest.raises(anyio.EndOfStream):
+            await streams[1].receive()
+        assert (await exchange(streams[0])).startswith(b"HTTP/1.1 200")
+        for stream in streams:
+            await stream.aclose()
 
 
-async def test_a_client_that_sends_nothing_loses_its_place() -> None:
-    async with (
-        listening(Inbox[bytes](Ledger()), Limits(connections=1, first_request_s=0.05)) as port,
-        await anyio.connect_tcp("127.0.0.1", port) as idle,
-        await anyio.connect_tcp("127.0.0.1", port) as busy,
-    ):
+async def answer(client: socket.socket) -> bytes:
+    await anyio.wait_readable(client)
+    return client.recv(100)
+
+
+async def test_of_many_that_come_at_once_the_last_ones_stay(said: list[str]) -> None:
+    async with listening(Inbox[bytes](Ledger()), Limits(connections=4)) as port, AsyncExitStack() as open_:
+        sockets = [open_.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(50)]
+        await anyio.wait_all_tasks_blocked()
+        for late in sockets[-4:]:
+            late.sendall(POST)
         with anyio.fail_after(5):
+            assert [await answer(early) for early in sockets[:-4]] == [b""] * 46
+            assert [(await answer(late))[:12] for late in sockets[-4:]] == [b"HTTP/1.1 200"] * 4
+    assert not said
+
+
+async def test_nobody_has_to_go_unheard() -> None:
+    """A listener that loads, or is frozen, finds many who have waited."""
+    inbox = Inbox[bytes](Ledger())
+    async with listening(inbox, Limits(connections=4)) as port, AsyncExitStack() as open_:
+        sockets = [open_.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(20)]
+        for number, client in enumerate(sockets):
+            body = b"%2d" % number * 100_000
+            client.sendall(POST[:-2].replace(b": 2", b": %d" % len(body)) + body)
+        with anyio.fail_after(5):
+            assert [(await answer(client))[:12] for client in sockets] == [b"HTTP/1.1 200"] * 20
+    assert len(inbox) == 20
+
+
+@pytest.mark.parametrize("begun", [b"", POST[:20]])
+async def test_a_client_that_goes_silent_keeps_nobody_out(begun: bytes) -> None:
+    async with (
+        listening(Inbox[bytes](Ledger()), Limits(connections=1)) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as idle,
+    ):
+        if begun:
+            await idle.send(begun)
+        async with await anyio.connect_tcp("127.0.0.1", port) as busy:
             assert (await exchange(busy)).startswith(b"HTTP/1.1 200")
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await idle.receive()
+
+
+async def test_whatever_is_wrong_with_serving_one_client_the_next_is_served(said: list[str]) -> None:
+    def handler(request: Request) -> Response:
+        if request.target == "/bad":
+            raise RuntimeError("a defect")
+        return Response(200)
+
+    async with serving(handler) as port:
+        async with await anyio.connect_tcp("127.0.0.1", port) as bad:
+            await bad.send(POST.replace(b" / ", b" /bad "))
             with pytest.raises(anyio.EndOfStream):
-                await idle.receive()
+                await bad.receive()
+        async with await anyio.connect_tcp("127.0.0.1", port) as good:
+            assert (await exchange(good)).startswith(b"HTTP/1.1 200")
+    assert "a defect" in said[0]
+
+
+async def test_a_body_that_is_too_large_is_read_and_refused() -> None:
+    inbox = Inbox[bytes](Ledger())
+    async with (
+        listening(inbox, Limits(body_bytes=1000)) as port,
+        await anyio.connect_tcp("127.0.0.1", port) as stream,
+    ):
+        large = b"POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
+        assert (await exchange(stream, large)).startswith(b"HTTP/1.1 413")
+        assert (await exchange(stream)).startswith(b"HTTP/1.1 200"), "on the same connection"
+    assert len(inbox) == 1
+
+
+async def test_bodies_that_arrive_at_once_share_their_room() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: s\r\nContent-Length: 600\r\n\r\n"
+    inbox = Inbox[bytes](Ledger())
+    async with listening(inbox, Limits(body_bytes=1000, bodies_bytes=1000)) as port:
+        slow = await anyio.connect_tcp("127.0.0.1", port)
+        await slow.send(head + b"x" * 599)
+        await anyio.wait_all_tasks_blocked()
+        async with await anyio.connect_tcp("127.0.0.1", port) as other:
+            assert (await exchange(other, head + b"y" * 600)).startswith(b"HTTP/1.1 503")
+            assert (await exchange(slow, b"x")).startswith(b"HTTP/1.1 200")
+            assert (await exchange(other, head + b"z" * 600)).startswith(b"HTTP/1.1 200")
+        await slow.send(head + b"x" * 599)
+        await slow.aclose()
+        await anyio.wait_all_tasks_blocked()
+        async with await anyio.connect_tcp("127.0.0.1", port) as other:
+            assert (await exchange(other, head + b"w" * 600)).startswith(b"HTTP/1.1 200"), "room is given back"
 
 
 @pytest.mark.parametrize(("method", "status"), [("POST", 200), ("PUT", 200), ("GET", 405), ("DELETE", 405)])

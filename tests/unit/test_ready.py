@@ -36,15 +36,15 @@ def free_telemetry_port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    for name in ("LIFECYCLE_PORT", "TRACE_AGENT_PORT", "DOGSTATSD_PORT"):
+        monkeypatch.setattr(ready, name, 0)
     monkeypatch.setattr(ready, "TELEMETRY_PORT", port)
-    monkeypatch.setattr(ready, "DOGSTATSD_PORT", 0)
     yield port
 
 
 def close(handover: ready.Handover) -> None:
     handover.api.close()
-    for listener in filter(None, (handover.telemetry, handover.dogstatsd)):
-        listener.close()
+    handover.refuse()
 
 
 def become_ready(api: ScriptedApi, **environ: str) -> ready.Handover:
@@ -129,6 +129,50 @@ def test_a_port_for_datagrams_in_use_costs_only_that(monkeypatch: pytest.MonkeyP
             close(handover)
 
 
+@pytest.mark.parametrize("name", ["lifecycle", "trace_agent"])
+def test_tracers_have_listeners_on_the_loopback_interface(name: str) -> None:
+    with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        listener: socket.socket = getattr(handover, name)
+        address = listener.getsockname()
+        assert address[0] == "127.0.0.1"
+        with socket.create_connection(address, timeout=1):
+            pass
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("lifecycle", "no spans will be made of invocations"), ("trace_agent", "no traces")]
+)
+def test_a_port_for_tracers_in_use_costs_only_that(monkeypatch: pytest.MonkeyPatch, name: str, loss: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
+        monkeypatch.setattr(ready, f"{name.upper()}_PORT", taken.getsockname()[1])
+        handover = become_ready(api)
+        (warning,) = handover.warnings
+        assert loss in warning
+        assert [each for each in ready.LISTENERS if getattr(handover, each) is None] == [name]
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
+@pytest.mark.parametrize("name", ["telemetry", "lifecycle", "trace_agent"])
+def test_when_nobody_will_serve_those_who_wait_are_refused(name: str) -> None:
+    with ScriptedApi([REGISTERED, OK, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        listener: socket.socket = getattr(handover, name)
+        port = listener.getsockname()[1]
+        with listener.dup(), socket.create_connection(("127.0.0.1", port), timeout=1) as waiting:
+            waiting.sendall(b"x")
+            handover.refuse()
+            with pytest.raises(ConnectionResetError):
+                waiting.recv(1)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=1)
+        assert handover.api.receive().status == 200
+        close(handover)
+
+
 def test_a_refused_registration_is_the_end() -> None:
     with (
         ScriptedApi([http(403, b'{"errorType":"Extension.RegistrationClosed"}')]) as api,
@@ -193,15 +237,40 @@ def test_a_platform_that_closes_after_each_answer_is_asked_on_a_new_connection(s
     assert said == []
 
 
-@pytest.mark.parametrize("answer", [[HANG_UP], [], [b"HTTP/1.1 200 OK\r\n"]])
-def test_a_subscription_without_an_answer_costs_only_telemetry(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "answers", [[[HANG_UP], [HANG_UP]], [[]], [[b"HTTP/1.1 200 OK\r\n"]], [[b"HTTP/1.1 200 OK\r\n", HANG_UP]]]
+)
+def test_a_subscription_without_an_answer_costs_only_telemetry(
+    answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ready, "SUBSCRIBE_TIMEOUT_S", 0.05)
-    with ScriptedApi([REGISTERED, answer, SHUTDOWN]) as api:
+    with ScriptedApi([REGISTERED, *answers, SHUTDOWN]) as api:
         handover = become_ready(api)
         assert handover.telemetry is None
         assert "got no answer" in handover.warnings[0]
         assert handover.api.receive().status == 200
         close(handover)
+
+
+@pytest.mark.parametrize("hangs_up", ["before the answer", "after the answer before"])
+def test_a_platform_that_hangs_up_without_a_word_is_asked_again_to_subscribe(hangs_up: str) -> None:
+    before: list[Answer] = [REGISTERED, [HANG_UP]] if hangs_up == "before the answer" else [[*REGISTERED, HANG_UP]]
+    with ScriptedApi([*before, OK, SHUTDOWN]) as api:
+        handover = become_ready(api)
+        assert handover.telemetry is not None
+        assert handover.warnings == ()
+        assert handover.api.receive().body == SHUTDOWN_EVENT
+        close(handover)
+    assert api.requests[-2].connection == api.requests[-1].connection == 2
+
+
+def test_a_request_that_cannot_be_sent_goes_over_a_new_connection() -> None:
+    with ScriptedApi([REGISTERED, SHUTDOWN]) as api:
+        connection = RuntimeApi(api.address)
+        connection.call(extensions_api.register("datadog-agent"))
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.call(extensions_api.next_event("id-1")).body == SHUTDOWN_EVENT
+        connection.close()
 
 
 @pytest.mark.parametrize(

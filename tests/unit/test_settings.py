@@ -99,10 +99,12 @@ def test_secrets_are_masked_wherever_they_are_printed() -> None:
         "DD_API_KEY": "0123456789abcdef",
         "DD_ADDITIONAL_ENDPOINTS": '{"https://other": ["0123456789abcdef"]}',
         "DD_LOGS_CONFIG_ADDITIONAL_ENDPOINTS": '[{"api_key": "0123456789abcdef"}]',
+        "DD_APM_ADDITIONAL_ENDPOINTS": '{"https://other": ["0123456789abcdef"]}',
         "LAMBDA_TASK_ROOT": "/nowhere",
     }
     settings, _ = load(environ)
     assert (len(settings.additional_endpoints), len(settings.logs_config_additional_endpoints)) == (1, 1)
+    assert len(settings.apm_additional_endpoints) == 1
     assert "0123456789abcdef" not in f"{effective(settings)} {settings!r}"
     _, complaints = load({"DD_API_KEY": "secret\x07key", "LAMBDA_TASK_ROOT": "/nowhere"})
     assert "DD_API_KEY=(hidden)" in complaints[0]
@@ -136,6 +138,37 @@ def test_a_directory_in_the_files_place_is_named(task_root: Path) -> None:
     (task_root / "datadog.yaml").mkdir()
     _, complaints = load({"LAMBDA_TASK_ROOT": str(task_root)})
     assert "datadog.yaml: Is a directory" in complaints[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("from:to", {"from": "to"}),
+        (" lambda_sqs : queues , a.b:c:d", {"lambda_sqs": "queues", "a.b": "c"}),
+        ("nothing,:x,y:", {}),
+    ],
+)
+def test_services_are_mapped(written: str, read: dict[str, str]) -> None:
+    assert load({"LAMBDA_TASK_ROOT": "/nowhere", "DD_SERVICE_MAPPING": written})[0].service_mapping == read
+
+
+def test_services_are_mapped_in_the_file(task_root: Path) -> None:
+    (task_root / "datadog.yaml").write_text("service_mapping:\n  from: to\n")
+    assert load({"LAMBDA_TASK_ROOT": str(task_root)})[0].service_mapping == {"from": "to"}
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "complaints"),
+    [
+        ("b3,TraceContext", ("b3", "tracecontext"), 0),
+        ("b3 unheard-of", ("b3",), 0),
+        ("unheard-of", ("datadog", "tracecontext"), 1),
+        ("none", ("none",), 0),
+    ],
+)
+def test_propagation_styles(written: str, read: tuple[str, ...], complaints: int) -> None:
+    settings, said = load({"LAMBDA_TASK_ROOT": "/nowhere", "DD_TRACE_PROPAGATION_STYLE": written})
+    assert (settings.trace_propagation_style, len(said)) == (read, complaints)
 
 
 @pytest.mark.parametrize(
@@ -306,4 +339,64 @@ def test_settings_of_metrics(name: str, value: str, expected: object) -> None:
 def test_settings_of_metrics_that_cannot_be_used(name: str, value: str) -> None:
     settings, (complaint,) = metric_settings(**{name: value})
     assert getattr(settings, name[3:].lower()) == getattr(Settings(), name[3:].lower())
+    assert name in complaint
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "https://trace.agent.datadoghq.com"),
+        ({"DD_SITE": "datadoghq.eu"}, "https://trace.agent.datadoghq.eu"),
+        ({"DD_SITE": "datadoghq.eu", "DD_APM_DD_URL": " http://one:1// "}, "http://one:1"),
+        ({"DD_APM_DD_URL": "not a url"}, "https://trace.agent.datadoghq.com"),
+    ],
+)
+def test_where_traces_go(environ: dict[str, str], url: str) -> None:
+    assert load({"LAMBDA_TASK_ROOT": "/nowhere", **environ})[0].apm_url == url
+
+
+def test_the_compression_of_traces() -> None:
+    assert Settings().apm_compression == 3
+    both = {"DD_COMPRESSION_LEVEL": "5", "DD_APM_CONFIG_COMPRESSION_LEVEL": "7", "LAMBDA_TASK_ROOT": "/nowhere"}
+    assert load(both)[0].apm_compression == 7
+
+
+def test_settings_of_traces_in_the_file(task_root: Path) -> None:
+    (task_root / "datadog.yaml").write_text("""
+apm_config:
+  apm_dd_url: https://one
+  compression_level: 5
+  replace_tags: [{name: "*", pattern: x, repl: y}]
+  obfuscation: {http: {remove_query_string: true, remove_paths_with_digits: "on"}}
+  filter_tags: {require: ["a:b, c", d]}
+  filter_tags_regex: {reject: ["e:f|g"]}
+""")
+    settings, complaints = load({"LAMBDA_TASK_ROOT": str(task_root)})
+    assert complaints == []
+    assert (settings.apm_url, settings.apm_compression, len(settings.apm_replace_tags)) == ("https://one", 5, 1)
+    assert settings.apm_config_obfuscation_http_remove_query_string
+    assert settings.apm_config_obfuscation_http_remove_paths_with_digits
+    assert settings.apm_filter_tags_require == ("a:b, c", "d")
+    assert settings.apm_filter_tags_regex_reject == ("e:f|g",)
+
+
+def test_words_of_filters_may_have_commas(task_root: Path) -> None:
+    settings, _ = load({"DD_APM_FILTER_TAGS_REGEX_REQUIRE": " a:^b{1,2}$  c", "LAMBDA_TASK_ROOT": str(task_root)})
+    assert settings.apm_filter_tags_regex_require == ("a:^b{1,2}$", "c")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DD_APM_REPLACE_TAGS", "[{"),
+        ("DD_APM_CONFIG_COMPRESSION_LEVEL", "22"),
+        ("DD_APM_CONFIG_OBFUSCATION_HTTP_REMOVE_QUERY_STRING", "perhaps"),
+        ("DD_APM_DD_URL", "ftp://host"),
+        ("DD_APM_ADDITIONAL_ENDPOINTS", "https://host"),
+    ],
+)
+def test_settings_of_traces_that_cannot_be_used(name: str, value: str) -> None:
+    settings, (complaint,) = load({name: value, "LAMBDA_TASK_ROOT": "/nowhere", "DD_SERVICE": "shop"})
+    assert getattr(settings, name[3:].lower()) == getattr(Settings(), name[3:].lower())
+    assert settings.service == "shop"
     assert name in complaint

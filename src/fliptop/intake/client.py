@@ -47,8 +47,7 @@ class IntakeClient:
         if key is None:
             return Answer(None, "there is no API key yet")
         client = await self._fresh(payload.url)
-        headers = [*payload.headers, ("DD-API-KEY", key), ("User-Agent", f"fliptop/{__version__}")]
-        request = client.build_request("POST", payload.url, content=payload.body, headers=headers)
+        request = client.build_request("POST", payload.url, content=payload.body, headers=_headers(payload, key))
         self._in_flight += 1
         try:
             response = await client.send(request, stream=True)
@@ -81,6 +80,14 @@ class IntakeClient:
             self._client = self._connector.client(url)
             self._used_at = self._clock.wall()
         return self._client
+
+
+def _headers(payload: Payload, key: str) -> list[tuple[bytes, bytes]]:
+    """All headers of the request, as they go over the wire. What a client sent through us says itself who sent it."""
+    own = [("DD-API-KEY", key)]
+    if not any(name.lower() == "user-agent" for name, _ in payload.headers):
+        own.append(("User-Agent", f"fliptop/{__version__}"))
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (*payload.headers, *own)]
 
 
 async def _read_and_forget(response: httpx.Response) -> None:

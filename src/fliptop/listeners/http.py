@@ -1,6 +1,5 @@
 """HTTP endpoints for what runs beside us. A listener only accepts: it answers as soon as the bytes are queued."""
 
-import math
 import socket
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -8,7 +7,8 @@ from typing import Final, NamedTuple
 import anyio
 from anyio.abc import SocketListener, SocketStream
 
-from fliptop.http1 import ProtocolError, Request, Response, ServerSide
+from fliptop import report
+from fliptop.http1 import ProtocolError, Request, Response, Room, ServerSide
 
 Handler = Callable[[Request], Response]
 
@@ -17,36 +17,68 @@ ACCEPT_PAUSE_S: Final = 0.1
 
 
 class Limits(NamedTuple):
-    """Ceilings of one listener: open connections, bytes of one request's body (together they bound the memory that
-    clients can make us hold), and seconds for a connection's first request, which a client that only holds the place of
-    others never sends.
-    """
+    """Ceilings of one listener: open connections, bytes of one request's body, and of all bodies that are arriving."""
 
     connections: int = 16
     body_bytes: int = 2 * 1024 * 1024
-    first_request_s: float = 5.0
+    bodies_bytes: int = 8 * 1024 * 1024
+
+
+class Places:
+    """The places of open connections, those that have been silent for longest first. There is always one more: over the
+    ceiling, the connection that has been silent for longest is closed. (Clients keep theirs for later, and a client
+    that finds it closed opens another one; a new client that found no place would have to give up.)
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._taken: dict[anyio.CancelScope, None] = {}
+
+    def take(self) -> anyio.CancelScope:
+        """A place for one more connection: the scope to run it in."""
+        if len(self._taken) >= self._number:
+            silent = next(iter(self._taken))
+            silent.cancel()
+            self.leave(silent)
+        place = anyio.CancelScope()
+        self._taken[place] = None
+        return place
+
+    def heard(self, place: anyio.CancelScope) -> None:
+        """Its client has sent something."""
+        if place in self._taken:
+            del self._taken[place]
+            self._taken[place] = None
+
+    def leave(self, place: anyio.CancelScope) -> None:
+        """Its connection is closed."""
+        self._taken.pop(place, None)
 
 
 async def serve(listening: socket.socket, handler: Handler, limits: Limits | None = None) -> None:
     """Serve `handler` on a socket that is listening already, until cancelled.
 
-    Whatever a client does costs its own connection only. Over the ceiling, new connections wait in the kernel's
-    backlog until one is closed.
+    Whatever a client does costs its own connection only.
     """
     limits = limits or Limits()
-    slots = anyio.Semaphore(limits.connections)
+    places, room = Places(limits.connections), Room(limits.bodies_bytes)
 
-    async def connection(stream: SocketStream) -> None:
+    async def connection(stream: SocketStream, place: anyio.CancelScope) -> None:
+        protocol = ServerSide(limits.body_bytes, room)
         try:
-            async with stream:
-                await _converse(stream, handler, limits)
+            with place:
+                async with stream:
+                    await _converse(stream, protocol, handler, lambda: places.heard(place))
+        except Exception as problem:  # noqa: BLE001 -- promise 1: nothing that one client sends may end the listener
+            report.error(f"a local client's request could not be served: {problem!r}")
         finally:
-            slots.release()
+            protocol.close()
+            places.leave(place)
 
     async with await SocketListener.from_socket(listening) as listener, anyio.create_task_group() as tasks:
         while True:
-            await slots.acquire()
-            tasks.start_soon(connection, await _accept(listener))
+            stream = await _accept(listener)
+            tasks.start_soon(connection, stream, places.take())
 
 
 async def _accept(listener: SocketListener) -> SocketStream:
@@ -57,15 +89,14 @@ async def _accept(listener: SocketListener) -> SocketStream:
             await anyio.sleep(ACCEPT_PAUSE_S)
 
 
-async def _converse(stream: SocketStream, handler: Handler, limits: Limits) -> None:
-    protocol = ServerSide(limits.body_bytes)
-    with anyio.CancelScope(deadline=anyio.current_time() + limits.first_request_s) as patience:
-        try:
-            while protocol.keeps_open:
-                for request in protocol.receive(await stream.receive(READ_BYTES)):
-                    patience.deadline = math.inf
-                    await stream.send(protocol.respond(handler(request)))
-                if protocol.wants_continue:
-                    await stream.send(protocol.go_ahead())
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, ProtocolError):
-            return
+async def _converse(stream: SocketStream, protocol: ServerSide, handler: Handler, heard: Callable[[], None]) -> None:
+    try:
+        while protocol.keeps_open:
+            data = await stream.receive(READ_BYTES)
+            heard()
+            for request in protocol.receive(data):
+                await stream.send(protocol.respond(handler(request)))
+            if protocol.wants_continue:
+                await stream.send(protocol.go_ahead())
+    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, ProtocolError):
+        return

@@ -42,29 +42,30 @@ class Inbox(Generic[T]):
         self._arrived.set()
         return True
 
-    async def take(self) -> T:
-        """The oldest item, waiting until there is one. Say `done` when it has been read."""
-        while (item := self.pop()) is None:
-            await self.arrived()
-        return item
+    def refuse(self, reason: str) -> None:
+        """An item was not taken over, and whoever sent it may not send it again: count it."""
+        self._ledger.accept(self._signal)
+        self._ledger.drop(self._signal, 1, reason)
 
-    def pop(self) -> T | None:
-        """The oldest item, None if there is none. Say `done` when it has been read."""
-        if not self._waiting:
-            return None
+    async def take(self) -> T:
+        """The oldest item, waiting until there is one. Say `done` when it has been read, or `lost`."""
+        while not self._waiting:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
         item, size = self._waiting.popleft()
         self._size -= size
         return item
 
-    async def arrived(self) -> None:
-        """Wait until there is an item."""
-        while not self._waiting:
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
-
     def done(self) -> None:
         """The item that was taken has been read."""
         self._ledger.deliver(self._signal, 1)
+
+    def lost(self, reason: str) -> None:
+        """The item that was taken could not be read."""
+        self._ledger.drop(self._signal, 1, reason)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def give_up(self, reason: str) -> None:
         """Nobody reads any more."""

@@ -29,6 +29,8 @@ def telemetry_handler(inbox: Inbox[bytes]) -> Handler:
     def handle(request: Request) -> Response:
         if request.method not in {"POST", "PUT"}:
             return Response(405, headers=(("Allow", "POST, PUT"),))
+        if request.refused:
+            return Response(413 if request.refused == "too_large" else 503)
         digest = blake2b(request.body, digest_size=16).digest()
         if digest in seen:
             return Response(200)

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from fliptop.metrics.aggregator import BUCKET_S, Aggregated
 from fliptop.metrics.points import TYPE_COUNT, Distribution, HistogramOptions, Value
-from fliptop.metrics.protobuf import delimited, packed, packed_signed, varint
 from fliptop.metrics.samples import Context
 from fliptop.metrics.sketch import Sketch
+from fliptop.protobuf import delimited, packed, packed_signed, varint
 
 ENHANCED: Final = "aws.lambda.enhanced."
 RESOURCE_TAG: Final = "dd.internal.resource:"

@@ -163,9 +163,10 @@ class Outbox:
             return True
         self._tell_once(drop_reason(answer), self._refusal(payload, answer))
         self._give_up(payload, drop_reason(answer))
-        if answer.status in KEY_REFUSED:  # what else waits there would fare no better; the next flush asks again
+        if answer.status in KEY_REFUSED:  # others of its kind would fare no better; the next flush asks again
             for other in self._by_host().get(host_of(payload.url), ()):
-                self._give_up(other, drop_reason(answer))
+                if other.signal == payload.signal:
+                    self._give_up(other, drop_reason(answer))
         return True
 
     def drop_all(self, reason: str) -> None:

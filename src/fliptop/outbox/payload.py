@@ -5,10 +5,10 @@ kept beside the bytes, eight bytes for each piece; the work is done only when it
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from fliptop.compression import unzstd, zstd
+from fliptop.compression import CODINGS, Coding
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -36,12 +36,20 @@ class Payload(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How pieces become a body: what stands before, between and behind them, and the headers that say so."""
+    """How pieces become a body: what stands before, between and behind them, and the headers that say so. `number`
+    makes of how many they are what stands right before the first. `coding` is for what is compressed.
+    """
 
     headers: Headers
     opening: bytes = b""
     separator: bytes = b""
     closing: bytes = b""
+    number: Callable[[int], bytes] | None = None
+    coding: Coding = "zstd"
+
+    def begin(self, pieces: int) -> bytes:
+        """What stands before so many pieces."""
+        return self.opening + (self.number(pieces) if self.number else b"")
 
 
 JSON_TYPE: Final = ("Content-Type", "application/json")
@@ -49,8 +57,8 @@ JSON_ARRAY: Final = Form((JSON_TYPE,), b"[", b",", b"]")
 
 
 class Sealer:
-    """Makes the payloads of `signal` for `url`. `level` is zstd's, None for no compression; `numbers` gives each one
-    the next number of its signal.
+    """Makes the payloads of `signal` for `url`. `level` is that of the form's coding, None for no compression;
+    `numbers` gives each one the next number of its signal.
     """
 
     def __init__(self, signal: str, url: str, form: Form, level: int | None, numbers: Iterator[int]) -> None:
@@ -59,14 +67,14 @@ class Sealer:
         self._form = form
         self._level = level
         self._numbers = numbers
-        self._headers = form.headers if level is None else (*form.headers, ("Content-Encoding", "zstd"))
+        self._headers = form.headers if level is None else (*form.headers, ("Content-Encoding", form.coding))
 
     def seal(self, pieces: Sequence[bytes], items: Sequence[int]) -> Payload:
         """A payload of `pieces`, each of which stands for so many `items`."""
         form = self._form
-        body = form.opening + form.separator.join(pieces) + form.closing
+        body = form.begin(len(pieces)) + form.separator.join(pieces) + form.closing
         if self._level is not None:
-            body = zstd(body, self._level)
+            body = CODINGS[form.coding].pack(body, self._level)
         table = struct.pack(f"<{2 * len(pieces)}I", *map(len, pieces), *items)
         return Payload(next(self._numbers), self._signal, sum(items), self._url, self._headers, body, table, self)
 
@@ -81,8 +89,8 @@ class Sealer:
         return tuple(half._replace(signal=payload.signal, url=payload.url) for half in halves)
 
     def _apart(self, body: bytes, lengths: Sequence[int]) -> list[bytes]:
-        raw = body if self._level is None else unzstd(body)
-        pieces, start = [], len(self._form.opening)
+        raw = body if self._level is None else CODINGS[self._form.coding].unpack(body)
+        pieces, start = [], len(self._form.begin(len(lengths)))
         for length in lengths:
             pieces.append(raw[start : start + length])
             start += length + len(self._form.separator)

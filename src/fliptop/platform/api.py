@@ -17,6 +17,12 @@ class Unreachable(Exception):
     """The Runtime API did not answer: it cannot be reached, closed the connection or did not speak HTTP."""
 
 
+class HungUp(Unreachable):
+    """The connection ended before a byte of the answer came. A server may end one that has served without saying so;
+    what may be asked twice can then be asked again, on another connection.
+    """
+
+
 class RuntimeApi:
     """One connection to the Runtime API at `address` (`host:port`, never with a scheme): a new one, or `connection`,
     which somebody else has made.
@@ -32,6 +38,7 @@ class RuntimeApi:
         if connection.family == socket.AF_INET:  # the guard's is a local one
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket, self.protocol = connection, ClientSide(self.address)
+        self._is_new, self._is_answered = True, False
 
     def reopen(self) -> None:
         """Make a new connection in the place of the old one. Raises `Unreachable`."""
@@ -41,6 +48,7 @@ class RuntimeApi:
     def expect(self, request: Request) -> None:
         """Wait for the answer to `request` from now on: whoever made the connection has sent it."""
         self.protocol.send(request)
+        self._is_new = False
 
     def call(self, request: Request) -> Response:
         """Send `request` and wait for its answer, however long that takes. Raises `Unreachable`."""
@@ -54,9 +62,16 @@ class RuntimeApi:
         if not self.protocol.keeps_open:
             self.reopen()
         try:
-            self.socket.sendall(self.protocol.send(request))
+            self._send(request)
         except (OSError, ProtocolError) as problem:
-            raise Unreachable(f"{request.method} {request.target}: {problem}") from problem
+            if self._is_new:
+                raise Unreachable(f"{request.method} {request.target}: {problem}") from problem
+            self.reopen()
+            self.send(request)
+
+    def _send(self, request: Request) -> None:
+        self.socket.sendall(self.protocol.send(request))
+        self._is_new, self._is_answered = False, False
 
     def receive(self) -> Response:
         """Wait for the pending answer. Raises `Unreachable`."""
@@ -65,11 +80,16 @@ class RuntimeApi:
         return response
 
     def read(self) -> Response | None:
-        """Wait for some bytes of the pending answer; the answer if they complete it. Raises `Unreachable`."""
+        """Wait for some bytes of the pending answer; the answer if they complete it. Raises `Unreachable`, `HungUp` if
+        there will be none.
+        """
         try:
-            return self.protocol.receive(self.socket.recv(65536))
+            data = self.socket.recv(65536)
+            self._is_answered |= bool(data)
+            return self.protocol.receive(data)
         except (OSError, ProtocolError) as problem:
-            raise Unreachable(f"{self.address}: {problem}") from problem
+            has_hung_up = not self._is_answered and not isinstance(problem, TimeoutError)
+            raise (HungUp if has_hung_up else Unreachable)(f"{self.address}: {problem}") from problem
 
     def close(self) -> None:
         """Close the connection. A call pending on it is given up."""

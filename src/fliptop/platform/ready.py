@@ -1,8 +1,8 @@
 """Ready first: listen, register, subscribe and ask for the first event with plain sockets, before anything is loaded.
 
 Lambda delays the function until each extension has asked for its first event; what happens after that overlaps with
-the function's own initialisation. The telemetry listener is open before the platform is asked to deliver to it, so
-that the kernel keeps what arrives before the event loop runs.
+the function's own initialisation. The listeners are open before that, so that the kernel keeps what the platform,
+tracers and other clients bring before the event loop runs.
 
 The launcher does the same (`launcher/ready.c`), before an interpreter could have started, and hands over what it holds:
 `adopt`. Without a launcher, or where it left this to us, `become_ready` does it here.
@@ -13,19 +13,24 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
-from fliptop.http1 import Request
+from fliptop.http1 import Request, Response
 from fliptop.platform import extensions_api
-from fliptop.platform.api import RuntimeApi, Unreachable
+from fliptop.platform.api import HungUp, RuntimeApi, Unreachable
 from fliptop.platform.extensions_api import Refused, Registration
 
 TELEMETRY_PORT: Final = 8999
+LIFECYCLE_PORT: Final = 8124
+TRACE_AGENT_PORT: Final = 8126
 DOGSTATSD_PORT: Final = 8125
+# In the order in which the ports are opened.
+LISTENERS: Final = ("telemetry", "lifecycle", "trace_agent", "dogstatsd")
+LOOPBACK: Final = "127.0.0.1"
 # What waits while we load or work waits in the kernel, which gives as much of this as net.core.rmem_max allows.
 DATAGRAM_BUFFER: Final = 4 * 1024 * 1024
 BACKLOG: Final = 128
@@ -41,22 +46,35 @@ class Handover:
     """All that a ready extension holds: what stage one leaves and the event loop goes on with.
 
     `api` has `/event/next` pending, unless `guarded`: then it leads to the guard, which speaks with the platform for us
-    and has asked for nothing in our name. `telemetry` is the listening socket, None when its port was taken or the
-    platform has no telemetry; `dogstatsd` is bound for datagrams, None when its port was taken; `trace_agent` and
-    `lifecycle` listen for tracers, None likewise. `books` is the descriptor of the memory that the guard shares
-    (`outbox.books`).
+    and has asked for nothing in our name. `telemetry`, `lifecycle` and `trace_agent` are listening sockets, `dogstatsd`
+    is bound for datagrams; None when the port was taken or, for telemetry, the platform has none. `books` is the
+    descriptor of the memory that the guard shares (`outbox.books`).
     `warnings` are sentences to log once settings (and with them the log level) are known.
     """
 
     api: RuntimeApi
     registration: Registration
-    telemetry: socket.socket | None
+    telemetry: socket.socket | None = None
+    lifecycle: socket.socket | None = None
+    trace_agent: socket.socket | None = None
     dogstatsd: socket.socket | None = None
     warnings: tuple[str, ...] = ()
     guarded: bool = False
     books: int | None = None
-    trace_agent: socket.socket | None = None
-    lifecycle: socket.socket | None = None
+
+    def refuse(self) -> None:
+        """Close all ports for good: whoever comes from now on, or waits already, is better refused than left waiting
+        for an answer that nobody gives. Not for a guarded extension: the next life shall find the sockets open.
+        """
+        for listener in filter(None, (self.telemetry, self.lifecycle, self.trace_agent, self.dogstatsd)):
+            refuse(listener)
+
+
+def refuse(listener: socket.socket) -> None:
+    """Close it for all who have a copy, with the connections that wait in its backlog."""
+    with suppress(OSError):  # nobody waits for an answer to a datagram
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
 
 
 def adopt(environ: MutableMapping[str, str]) -> Handover | None:
@@ -78,16 +96,22 @@ def adopt(environ: MutableMapping[str, str]) -> Handover | None:
     sockets = {name: inherited for name, number in numbers.items() if (inherited := _open_socket(number))}
     guard = sockets.pop("guard", None)
     connection = guard or sockets.pop("next", None)
-    telemetry, dogstatsd = (sockets.pop(name, None) if connection else None for name in ("telemetry", "dogstatsd"))
-    for unserved in sockets.values():
-        unserved.close()
     if connection is None:
+        _close(sockets.values())
         return None
+    telemetry, lifecycle, trace_agent, dogstatsd = (sockets.pop(name, None) for name in LISTENERS)
+    _close(sockets.values())
     api = RuntimeApi(_address(environ), connection)
     if guard is None:
         api.expect(extensions_api.next_event(identifier))
     registration = extensions_api.registered(identifier, os.fsencode(body))
-    return Handover(api, registration, telemetry, dogstatsd, guarded=guard is not None, books=books)
+    is_guarded = guard is not None
+    return Handover(api, registration, telemetry, lifecycle, trace_agent, dogstatsd, guarded=is_guarded, books=books)
+
+
+def _close(sockets: Iterable[socket.socket | None]) -> None:
+    for each in filter(None, sockets):
+        each.close()
 
 
 def _open_file(number: int | None) -> int | None:
@@ -119,26 +143,22 @@ def become_ready(environ: Mapping[str, str], name: str, first: Callable[[], None
     """
     with ExitStack() as on_failure:
         warnings: list[str] = []
-        listener = _listen(TELEMETRY_PORT, warnings)
-        if listener is not None:
-            on_failure.callback(listener.close)
-        dogstatsd = _bind(DOGSTATSD_PORT, warnings)
-        if dogstatsd is not None:
-            on_failure.callback(dogstatsd.close)
+        telemetry, lifecycle, trace_agent, dogstatsd = listeners = _listeners(warnings)
+        on_failure.callback(_close, listeners)
         api = RuntimeApi(_address(environ))
         on_failure.callback(api.close)
         registration, managed = _register(api, name, environ)
-        if listener is not None:
+        if telemetry is not None:
             types = telemetry_types(environ)
             request = extensions_api.subscribe(registration.identifier, TELEMETRY_PORT, types, managed=managed)
             if not _subscribe(api, request, warnings):
-                listener.close()
-                listener = None
+                telemetry.close()
+                telemetry = None
         if first is not None:
             first()
         api.send(extensions_api.next_event(registration.identifier))
         on_failure.pop_all()
-        return Handover(api, registration, listener, dogstatsd, tuple(warnings))
+        return Handover(api, registration, telemetry, lifecycle, trace_agent, dogstatsd, tuple(warnings))
 
 
 def extension_name(environ: Mapping[str, str], argv0: str) -> str:
@@ -146,31 +166,38 @@ def extension_name(environ: Mapping[str, str], argv0: str) -> str:
     return environ.get("FLIPTOP_NAME") or PurePath(argv0).name
 
 
-def _listen(port: int, warnings: list[str]) -> socket.socket | None:
+def _listeners(warnings: list[str]) -> tuple[socket.socket | None, ...]:
+    """All ports, in the order of `LISTENERS`; None for what cannot be had, which `warnings` then tells."""
+    stream, datagrams = socket.SOCK_STREAM, socket.SOCK_DGRAM
+    anywhere = "0.0.0.0"  # noqa: S104 -- the platform delivers from outside the sandbox's loopback
+    without_lifecycle = "no spans will be made of invocations for tracers that leave that to the extension"
+    return (
+        _listening(stream, anywhere, TELEMETRY_PORT, "no logs will be collected", warnings),
+        _listening(stream, LOOPBACK, LIFECYCLE_PORT, without_lifecycle, warnings),
+        _listening(stream, LOOPBACK, TRACE_AGENT_PORT, "no traces will be collected", warnings),
+        _listening(datagrams, LOOPBACK, DOGSTATSD_PORT, "no DogStatsD metrics will be collected", warnings),
+    )
+
+
+def _listening(
+    kind: socket.SocketKind, address: str, port: int, loss: str, warnings: list[str]
+) -> socket.socket | None:
     # The protocol is spelled out: asyncio sets TCP_NODELAY only on sockets that carry it.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    is_stream = kind is socket.SOCK_STREAM
+    made = socket.socket(socket.AF_INET, kind, socket.IPPROTO_TCP if is_stream else socket.IPPROTO_UDP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # The platform delivers from outside the sandbox's loopback, so all addresses it is.
-        listener.bind(("0.0.0.0", port))  # noqa: S104
-        listener.listen(BACKLOG)
+        if is_stream:  # two sockets for datagrams would share the port, unnoticed
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
+        made.bind((address, port))
+        if is_stream:
+            made.listen(BACKLOG)
     except OSError as problem:
-        listener.close()
-        warnings.append(f"port {port} cannot be listened on ({problem}): no logs will be collected")
+        made.close()
+        warnings.append(f"port {port} cannot be listened on ({problem}): {loss}")
         return None
-    return listener
-
-
-def _bind(port: int, warnings: list[str]) -> socket.socket | None:
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
-    try:
-        datagrams.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER)
-        datagrams.bind(("127.0.0.1", port))
-    except OSError as problem:
-        datagrams.close()
-        warnings.append(f"port {port} cannot be listened on ({problem}): no DogStatsD metrics will be collected")
-        return None
-    return datagrams
+    return made
 
 
 def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[Registration, bool]:
@@ -188,11 +215,7 @@ def _register(api: RuntimeApi, name: str, environ: Mapping[str, str]) -> tuple[R
 
 def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
     try:
-        api.send(request)
-        api.socket.settimeout(SUBSCRIBE_TIMEOUT_S)
-        answer = api.receive()
-        api.socket.settimeout(None)
-        if extensions_api.subscribed(answer):
+        if extensions_api.subscribed(_answer_in_time(api, request)):
             return True
     except Refused as refusal:
         warnings.append(f"the platform refused the telemetry subscription ({refusal}): no logs will be collected")
@@ -203,6 +226,22 @@ def _subscribe(api: RuntimeApi, request: Request, warnings: list[str]) -> bool:
         return False
     warnings.append("this platform has no telemetry: no logs will be collected")
     return False
+
+
+def _answer_in_time(api: RuntimeApi, request: Request) -> Response:
+    try:
+        return _call_in_time(api, request)
+    except HungUp:  # to subscribe twice is to subscribe
+        api.reopen()
+        return _call_in_time(api, request)
+
+
+def _call_in_time(api: RuntimeApi, request: Request) -> Response:
+    api.send(request)
+    api.socket.settimeout(SUBSCRIBE_TIMEOUT_S)
+    answer = api.receive()
+    api.socket.settimeout(None)
+    return answer
 
 
 def telemetry_types(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Additional endpoints, as people write them. Loaded only where there are any.
 
-`DD_ADDITIONAL_ENDPOINTS` maps URLs to API keys: `{"https://api.datadoghq.eu": ["key", …], …}`.
+`DD_ADDITIONAL_ENDPOINTS` and `DD_APM_ADDITIONAL_ENDPOINTS` map URLs to API keys: `{"https://api.datadoghq.eu": ["key",
+…], …}`.
 `DD_LOGS_CONFIG_ADDITIONAL_ENDPOINTS` lists endpoints: `[{"api_key": …, "Host": …, "Port": 443, "is_reliable": true}]`.
 Source: extension-behaviour, 1.3; intake-wire, 2 and 3.6. `use_ssl` is known to Datadog's agent only. An endpoint that
 cannot be used is named, without its key, and costs no other.
@@ -16,7 +17,7 @@ HTTPS_PORT: Final = 443
 
 
 class Endpoint(NamedTuple):
-    """Where copies go, and the key to use there. `url`: for metrics without a path, for logs complete."""
+    """Where copies go, and the key to use there. `url`: for logs complete, else without a path."""
 
     url: str
     api_key: str
@@ -27,8 +28,17 @@ Read = Callable[[Any], Endpoint]
 
 def metrics_endpoints(written: Mapping[str, Any]) -> tuple[list[Endpoint], list[str]]:
     """The endpoints in `DD_ADDITIONAL_ENDPOINTS`, each once, and a sentence for each that cannot be used."""
+    return _by_url(written, "DD_ADDITIONAL_ENDPOINTS")
+
+
+def apm_endpoints(written: Mapping[str, Any]) -> tuple[list[Endpoint], list[str]]:
+    """The same for `DD_APM_ADDITIONAL_ENDPOINTS`."""
+    return _by_url(written, "DD_APM_ADDITIONAL_ENDPOINTS")
+
+
+def _by_url(written: Mapping[str, Any], name: str) -> tuple[list[Endpoint], list[str]]:
     pairs = [(url, key) for url, keys in written.items() for key in (keys if isinstance(keys, list) else [keys])]
-    return _read(pairs, lambda pair: Endpoint(values.base_url(pair[0]), _key(pair[1])), "DD_ADDITIONAL_ENDPOINTS")
+    return _read(pairs, lambda pair: Endpoint(values.base_url(pair[0]), _key(pair[1])), name)
 
 
 def logs_endpoints(written: list[Any]) -> tuple[list[Endpoint], list[str]]:

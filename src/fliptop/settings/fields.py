@@ -85,6 +85,31 @@ class Settings:
     metrics_config_compression_level: int | None = _setting(
         values.compression_level, None, "metrics_config.compression_level"
     )
+    # Masked, because people write passwords in URLs.
+    apm_dd_url: str | None = _setting(values.base_url, None, "apm_config.apm_dd_url", masked=True)
+    apm_profiling_dd_url: str | None = _setting(values.base_url, None, "apm_config.profiling_dd_url", masked=True)
+    apm_debugger_dd_url: str | None = _setting(values.base_url, None, "apm_config.debugger_dd_url", masked=True)
+    apm_debugger_diagnostics_dd_url: str | None = _setting(
+        values.base_url, None, "apm_config.debugger_diagnostics_dd_url", masked=True
+    )
+    apm_telemetry_dd_url: str | None = _setting(values.base_url, None, "apm_config.telemetry.dd_url", masked=True)
+    evp_proxy_config_dd_url: str | None = _setting(values.base_url, None, "evp_proxy_config.dd_url", masked=True)
+    # Masked for the keys in it.
+    apm_additional_endpoints: dict[str, Any] = _setting(
+        values.json_map, {}, "apm_config.additional_endpoints", masked=True
+    )
+    apm_config_compression_level: int | None = _setting(values.compression_level, None, "apm_config.compression_level")
+    apm_replace_tags: list[Any] = _setting(values.json_list, [], "apm_config.replace_tags")
+    apm_config_obfuscation_http_remove_query_string: bool = _setting(
+        values.boolean, False, "apm_config.obfuscation.http.remove_query_string"
+    )
+    apm_config_obfuscation_http_remove_paths_with_digits: bool = _setting(
+        values.boolean, False, "apm_config.obfuscation.http.remove_paths_with_digits"
+    )
+    apm_filter_tags_require: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags.require")
+    apm_filter_tags_reject: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags.reject")
+    apm_filter_tags_regex_require: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags_regex.require")
+    apm_filter_tags_regex_reject: tuple[str, ...] = _setting(values.tokens, (), "apm_config.filter_tags_regex.reject")
     enhanced_metrics: bool = _setting(values.boolean, True)
     lambda_proc_enhanced_metrics: bool = _setting(values.boolean, True)
     statsd_metric_namespace: str = _setting(values.text, "")
@@ -98,6 +123,16 @@ class Settings:
     proxy_no_proxy: tuple[str, ...] = _setting(values.words, (), "proxy.no_proxy")
     tls_cert_file: str = _setting(values.text, "")
     skip_ssl_validation: bool = _setting(values.boolean, False)
+
+    # Invocations
+    service_mapping: dict[str, str] = _setting(values.mapping, {})
+    trace_aws_service_representation_enabled: bool = _setting(values.boolean, True)
+    trace_propagation_style: tuple[str, ...] = _setting(values.propagation_styles, ("datadog", "tracecontext"))
+    trace_propagation_style_extract: tuple[str, ...] = _setting(values.propagation_styles, ())
+    trace_propagation_extract_first: bool = _setting(values.boolean, False)
+    trace_propagation_http_baggage_enabled: bool = _setting(values.boolean, False)
+    capture_lambda_payload: bool = _setting(values.boolean, False)
+    capture_lambda_payload_max_depth: int = _setting(values.size, 10)
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self.given: Final = given or {}
@@ -145,6 +180,16 @@ class Settings:
     def metrics_compression(self) -> int:
         """The zstd level for metrics. The level for metrics beats the global one."""
         return self.metrics_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
+
+    @property
+    def apm_url(self) -> str:
+        """Where traces and their statistics go, without a path."""
+        return self.apm_dd_url or f"https://trace.agent.{self.site}"
+
+    @property
+    def apm_compression(self) -> int:
+        """The zstd level for traces. The level for traces beats the global one."""
+        return self.apm_config_compression_level or self.compression_level or _DEFAULT_COMPRESSION
 
     @property
     def all_tags(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from fliptop.lifecycle.strategy import Strategy
 from fliptop.lifecycle.strategy import parse as parse_strategy
 
 AGGREGATES: Final = ("max", "min", "median", "avg", "sum", "count")
+PROPAGATION_STYLES: Final = ("datadog", "tracecontext", "b3", "b3multi", "baggage", "none")
 LOG_LEVELS: Final = ("error", "warn", "info", "debug", "trace")
 # Beyond this zstd takes seconds for what the invocation has milliseconds for, and saves next to nothing.
 HIGHEST_COMPRESSION: Final = 9
@@ -82,6 +83,12 @@ def words(value: Any) -> tuple[str, ...]:
     return tuple(_encodable(str(piece)).strip() for piece in pieces)
 
 
+def tokens(value: Any) -> tuple[str, ...]:
+    """Words with spaces between them, or a list; a comma is part of a word."""
+    pieces = value if isinstance(value, list) else text(value).split()
+    return tuple(_encodable(str(piece)).strip() for piece in pieces)
+
+
 def aggregates(value: Any) -> tuple[str, ...]:
     """Some of `AGGREGATES`."""
     names = tuple(name.lower() for name in words(value))
@@ -111,6 +118,23 @@ def tags(value: Any) -> dict[str, str]:
     pieces = value if isinstance(value, list) else text(value).replace(",", " ").split()
     pairs = (_encodable(str(piece)).partition(":") for piece in pieces)
     return {key.strip(): found.strip() for key, _, found in pairs if key.strip() and found.strip()}
+
+
+def mapping(value: Any) -> dict[str, str]:
+    """`from:to,from2:to2`, or a map; what follows a second colon is left out, and so is a piece that lacks a side."""
+    if isinstance(value, dict):
+        return {str(key): _encodable(str(name)) for key, name in value.items()}
+    pairs = (piece.split(":") for piece in text(value).split(","))
+    named = ((pair[0].strip(), pair[1].strip()) for pair in pairs if len(pair) > 1)
+    return {key: name for key, name in named if key and name}
+
+
+def propagation_styles(value: Any) -> tuple[str, ...]:
+    """Some of `PROPAGATION_STYLES`; others are left out."""
+    styles = tuple(style for word in words(value) if (style := word.lower()) in PROPAGATION_STYLES)
+    if not styles:
+        raise ValueError(f"expected some of {', '.join(PROPAGATION_STYLES)}")
+    return styles
 
 
 def json_list(value: Any) -> list[Any]:

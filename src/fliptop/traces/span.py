@@ -43,3 +43,4 @@ class Tracer(NamedTuple):
     container_id: str = ""
     computed_top_level: bool = False
     computed_stats: bool = False
+    interpreter_vendor: str = ""

@@ -31,9 +31,9 @@ def function() -> Prepared:
     return Prepared("load", [f"./{program.name}"], program.parent, "load")
 
 
-def load(lines: int, metrics: int) -> dict[str, str]:
+def load(lines: int, metrics: int, spans: int = 0) -> dict[str, str]:
     """Variables that tell the function how many of each an invocation writes and sends."""
-    return {"LAB_LINES": str(lines), "LAB_METRICS": str(metrics)}
+    return {"LAB_LINES": str(lines), "LAB_METRICS": str(metrics), "LAB_SPANS": str(spans)}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""How much an extension gets through: datagrams and log lines per second of CPU, and what gets lost on the way."""
+"""How much an extension gets through per second of CPU: datagrams, log lines, spans; and what gets lost on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from fliptop_lab.bench.variants import Variant
 from fliptop_lab.intake import Intake
 from fliptop_lab.run import Plan, opened
 
-DATAGRAMS, LINES = "datagrams", "lines"
+DATAGRAMS, LINES, SPANS = "datagrams", "lines", "spans"
 METRICS: Final = (
     Metric("sent", "sent", "", "by the function, altogether"),
     Metric("per_cpu_s", "per CPU second", "", "items that arrived per second of its CPU, SHUTDOWN included"),
@@ -23,15 +23,19 @@ METRICS: Final = (
 )
 
 
-def cells(base: Plan, variants: Sequence[Variant], datagrams: int, lines: int) -> list[Cell]:
-    """For every variant, a burst of datagrams in each invocation, and a burst of lines."""
-    loads = {DATAGRAMS: load(0, datagrams), LINES: load(lines, 0)}
+def cells(base: Plan, variants: Sequence[Variant], bursts: Mapping[str, int]) -> list[Cell]:
+    """For every variant and each kind of items, a burst of so many in each invocation; none for 0."""
+    loads = {
+        DATAGRAMS: load(0, bursts[DATAGRAMS]),
+        LINES: load(bursts[LINES], 0),
+        SPANS: load(0, 0, bursts[SPANS]),
+    }
     return [
         Cell(
             {"variant": variant.name, "items": kind, "burst": str(burst)},
             replace(variant.attached(base), environment={**base.environment, **variant.environment, **loads[kind]}),
         )
-        for kind, burst in ((DATAGRAMS, datagrams), (LINES, lines))
+        for kind, burst in bursts.items()
         if burst
         for variant in variants
     ]
@@ -63,5 +67,7 @@ def arrived(intake: Intake, kind: str) -> float:
     received = intake.received
     if kind == LINES:
         return sum(entry.text.startswith(PREFIX) for entry in received.logs)
+    if kind == SPANS:
+        return sum(span.service == PREFIX for span in received.spans)
     counts = (value for item in received.series if item.metric.startswith(PREFIX) for _, value in item.points)
     return sum(counts) + sum(item.count for item in received.sketches if item.metric.startswith(PREFIX))

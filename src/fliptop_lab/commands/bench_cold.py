@@ -14,6 +14,7 @@ from fliptop_lab.bench.measuring import Cell
 from fliptop_lab.bench.variants import Variant, unpacked
 from fliptop_lab.commands.common import RegisterLatency, SubscribeLatency, pairs, usage_errors
 from fliptop_lab.commands.session import (
+    UNTRACED,
     AsJson,
     Env,
     Functions,
@@ -69,7 +70,7 @@ def cold(  # noqa: PLR0913, PLR0917 - one argument per option
             ingredients=Ingredients(),
             invocations=1 + warm,
             timeout_s=timeout,
-            environment=pairs(env or []),
+            environment={**UNTRACED, **pairs(env or [])},
             register_latency_ms=register_latency,
             subscribe_latency_ms=subscribe_latency,
         )

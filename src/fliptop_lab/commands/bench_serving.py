@@ -14,6 +14,7 @@ from fliptop_lab.bench import throughput as throughput_bench
 from fliptop_lab.bench.variants import unpacked
 from fliptop_lab.commands.common import pairs, usage_errors
 from fliptop_lab.commands.session import (
+    UNTRACED,
     AsJson,
     Env,
     Layer,
@@ -82,6 +83,7 @@ def throughput(  # noqa: PLR0913, PLR0917 - one argument per option
     only: Only = None,
     datagrams: Annotated[int, typer.Option(min=0, help="Per invocation, as fast as the function can.")] = 4000,
     lines: Annotated[int, typer.Option(min=0, help="Likewise.")] = 2000,
+    spans: Annotated[int, typer.Option(min=0, help="Likewise, in traces of fifty.")] = 2000,
     invocations: Annotated[int, typer.Option(min=1, help="That are measured in each run, after a first one.")] = 20,
     runs: Runs = 3,
     memory: OneMemory = 1769,
@@ -90,7 +92,7 @@ def throughput(  # noqa: PLR0913, PLR0917 - one argument per option
     plot_file: PlotFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how many datagrams, and how many log lines, go through the extension per second of its CPU.
+    """Measure how many datagrams, log lines and spans go through the extension per second of its CPU.
 
     In each invocation a burst of them. `missing` is what the intake has not got after SHUTDOWN; `no room` is what the
     kernel's socket buffer could not hold; `lost` is the rest, and should be 0. Without `--only`: `fliptop` and the
@@ -99,16 +101,17 @@ def throughput(  # noqa: PLR0913, PLR0917 - one argument per option
     Examples:
 
     * `fliptop-lab bench throughput`
-    * `fliptop-lab bench throughput --lines 0 --datagrams 100000 --invocations 1`: more than a buffer holds
+    * `fliptop-lab bench throughput --lines 0 --spans 0 --datagrams 100000 --invocations 1`: more than a buffer holds
     * `fliptop-lab bench throughput --peer theirs=./their-layer.zip --json`
     """
     with usage_errors():
         plot_to = plot.checked(plot_file)
-        if not datagrams and not lines:
-            raise ValueError("--datagrams 0 --lines 0: there is nothing to measure. Leave one of them out.")
+        bursts = {throughput_bench.DATAGRAMS: datagrams, throughput_bench.LINES: lines, throughput_bench.SPANS: spans}
+        if not any(bursts.values()):
+            raise ValueError("--datagrams 0 --lines 0 --spans 0: there is nothing to measure. Leave one of them out.")
         base = _plan(memory, timeout, env)
         with unpacked(chosen(_ours_and(only, peer), layer, peer)) as (variants, told):
-            cells = throughput_bench.cells(base, variants, datagrams, lines)
+            cells = throughput_bench.cells(base, variants, bursts)
             session = Session("throughput", cells, throughput_bench.METRICS, runs, told)
             session.carry_out(partial(throughput_bench.observe, count=invocations))
     session.tell([report.one_below_the_other(session.cells, session.metrics)], plot_to, as_json)
@@ -151,7 +154,7 @@ def fault(  # noqa: PLR0913, PLR0917 - one argument per option
             ingredients=Ingredients(),
             memory_mb=memory,
             timeout_s=timeout,
-            environment=pairs(env or []),
+            environment={**UNTRACED, **pairs(env or [])},
         )
         with unpacked(chosen(only or ["none", *_ours_and(only, peer)], layer, peer)) as (variants, told):
             session = Session("faults", fault_bench.cells(base, variants, wanted), fault_bench.METRICS, runs, told)

@@ -17,6 +17,7 @@ from rich.text import Text
 from fliptop_lab.commands.common import print_json, stdout, usage_errors
 from fliptop_lab.intake import Fault, Intake, Request
 from fliptop_lab.intake.faults import ON_THE_WAY
+from fliptop_lab.routes import pointers
 
 
 def intake(
@@ -89,9 +90,12 @@ class _Session:
             self._close(console, intake)
 
     def _open(self, console: Console, intake: Intake) -> None:
-        lines = [f"page     {intake.url}/", "logs     DD_LOGS_CONFIG_LOGS_DD_URL=" + intake.url]
-        lines += [f"metrics  DD_DD_URL={intake.url}", f"traces   DD_APM_DD_URL={intake.url}"]
-        lines += [f"fault    {fault}" for fault in intake.faults.active]
+        lines = [f"page   {intake.url}/"]
+        lines += [
+            f"{'to it' if not at else '     '}  {name}={url}"
+            for at, (name, url) in enumerate(pointers(intake.url).items())
+        ]
+        lines += [f"fault  {fault}" for fault in intake.faults.active]
         body = Text("\n".join(lines))
         console.print(Panel(body, title="[bold]intake[/] · Ctrl-C ends it", title_align="left", border_style="magenta"))
         if self.as_json:

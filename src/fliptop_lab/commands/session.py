@@ -19,6 +19,8 @@ from fliptop_lab.bench.measuring import Cell, Metric, Observe, measure
 from fliptop_lab.bench.variants import Choice, LayerTold
 from fliptop_lab.commands.common import complete, pairs, print_json, stdout
 
+UNTRACED = {"LAB_TRACES": "off"}
+"""Keeps the lab's Python function from sending traces: waiting for who takes them is no part of these figures."""
 Runs = Annotated[int, typer.Option("--runs", "-n", min=1, help="Measured runs of everything that is compared.")]
 Layer = Annotated[
     Path | None, typer.Option(help="The fliptop layer to measure, as zip or directory. Default: the one in `dist/`.")

@@ -13,13 +13,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fliptop_lab.intake import LogEntry, Sketch
+from fliptop_lab.intake import LogEntry, Proxied, Sketch, Span, StatsGroup, trees
 from fliptop_lab.lambda_ import Invocation
 from fliptop_lab.run import Outcome
 from fliptop_lab.summary import fallback_line
 
 ROWS = 40
 """Log lines shown of one run; the others are counted."""
+TRACES, SPANS = 10, 20
+"""Traces shown of one run, and spans of one trace; likewise."""
 SHORTER = (
     (re.compile(r"([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), r"\1…"),
     (re.compile(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d\.\d{3})Z"), r"\1"),
@@ -62,7 +64,7 @@ def logs(outcome: Outcome) -> RenderableType:
     if not outcome.logs:
         return Text("no logs arrived", "yellow")
     entries = sorted(outcome.logs, key=lambda entry: entry.timestamp or 0)
-    shared = _shared_tags(entries)
+    shared = _shared_tags([entry.tags for entry in entries])
     table = _table()
     table.add_column("level", no_wrap=True)
     table.add_column("service", no_wrap=True, max_width=18)
@@ -103,6 +105,84 @@ def _distribution(found: Sequence[Sketch]) -> str:
     return f"{count} from {low:g} to {high:g}, mean {total / count:g}"
 
 
+def traces(outcome: Outcome) -> RenderableType | None:
+    """Each trace as a tree of spans, with what each says of itself; None when none arrived."""
+    found = trees.traces(outcome.spans)
+    if not found:
+        return None
+    shared = _shared_tags([_tags(span) for span in outcome.spans]) if len(outcome.spans) > 1 else []
+    table = _table()
+    table.add_column("span, as decoded by the intake", no_wrap=True, overflow="ellipsis")
+    table.add_column("service", no_wrap=True, max_width=18)
+    table.add_column("resource", no_wrap=True, overflow="ellipsis", max_width=32)
+    for name in ("after", "duration"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("tags of its own", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.expand = True
+    shown = found[:TRACES]
+    for trace in shown:
+        rows = _uppermost(trace.rows)
+        for row in rows:
+            table.add_row(*_span(row, trace.start, shared))
+        if len(trace.rows) > len(rows):
+            table.add_row(Text(f"… {len(trace.rows) - len(rows)} more", "dim"))
+        table.add_section()
+    more = [Text(f"… {len(found) - TRACES} more traces", "dim")] if len(found) > TRACES else []
+    return Group(table, *more, *([Text("tags     " + _abbreviate(shared, 8), "dim")] if shared else []))
+
+
+def _uppermost(rows: Sequence[trees.Row]) -> Sequence[trees.Row]:
+    """Those that there is room for. Of a large trace what is deepest is the least interesting: modules, loops."""
+    depth = max(row.depth for row in rows)
+    while len(rows) > SPANS and depth > 1:
+        depth -= 1
+        rows = [row for row in rows if row.depth <= depth]
+    return rows[:SPANS]
+
+
+def _span(row: trees.Row, origin: int, shared: Sequence[str]) -> list[RenderableType]:
+    span, depth = row
+    name = Text("  " * (depth - 1) + "└ " if depth else "", "dim").append(span.name, "red" if span.error else "cyan")
+    told = Text("")
+    if span.error:
+        told.append(f"{span.meta.get('error.message', 'error')}  ", "red")
+    own = [tag for tag in _tags(span) if tag not in shared and not tag.startswith(("_dd.", "error."))]
+    told.append(_abbreviate(own, 3), "dim")
+    after = f"{(span.start - origin) / 1e6:.1f} ms"
+    return [name, span.service, span.resource, after, f"{span.duration / 1e6:.1f} ms", told]
+
+
+def _tags(span: Span) -> list[str]:
+    return [f"{key}:{value}" for key, value in sorted(span.meta.items())]
+
+
+def others(outcome: Outcome) -> RenderableType | None:
+    """APM stats and what is passed on unread, a line each; None when there are none."""
+    if not (outcome.stats or outcome.proxied):
+        return None
+    table = _table()
+    table.add_column("also received", no_wrap=True)
+    table.add_column("", no_wrap=True, overflow="ellipsis")
+    rows = [("stats", _stats(group)) for group in outcome.stats] + [
+        (each.product, _proxied(each)) for each in outcome.proxied
+    ]
+    for row in rows[:ROWS]:
+        table.add_row(*row)
+    more = [Text(f"… {len(rows) - ROWS} more", "dim")] if len(rows) > ROWS else []
+    return Group(table, *more)
+
+
+def _stats(group: StatsGroup) -> str:
+    median = group.ok.quantile(0.5)
+    took = f", half within {median / 1e6:.3g} ms" if median is not None else ""
+    errors = f", {group.errors} of them in error" if group.errors else ""
+    return f"{group.service} {group.name} {group.resource}: {group.hits} hits{errors}{took}"
+
+
+def _proxied(payload: Proxied) -> str:
+    return ", ".join([payload.told, *(f"{name} {size} B" for name, size in payload.attachments.items())])
+
+
 def _log(entry: LogEntry, shared: Sequence[str]) -> list[RenderableType]:
     plain = " ⏎ ".join(entry.text.rstrip().replace("\t", " ").splitlines())
     for long, short in SHORTER:
@@ -115,8 +195,9 @@ def _log(entry: LogEntry, shared: Sequence[str]) -> list[RenderableType]:
     return [level, entry.service, (entry.request_id or "")[:8], text]
 
 
-def _shared_tags(entries: Sequence[LogEntry]) -> list[str]:
-    return [tag for tag in entries[0].tags if all(tag in entry.tags for entry in entries)]
+def _shared_tags(tags: Sequence[Sequence[str]]) -> list[str]:
+    everywhere = set(tags[0]).intersection(*tags)
+    return [tag for tag in tags[0] if tag in everywhere]
 
 
 def _abbreviate(tags: Sequence[str], limit: int = 5) -> str:
@@ -164,7 +245,15 @@ def _plain(value: Any) -> str:
 def run_panel(outcome: Outcome, summary: dict[str, Any], title: str) -> Panel:
     """A whole run in one panel."""
     alone = "" if outcome.isolated else " · without namespaces: the machine does not allow them"
-    told = [decision(summary), fallback(outcome), invocations(outcome), logs(outcome), metrics(outcome)]
+    told = [
+        decision(summary),
+        fallback(outcome),
+        invocations(outcome),
+        logs(outcome),
+        traces(outcome),
+        metrics(outcome),
+    ]
+    told.append(others(outcome))
     body = Group(*(part for part in told if part is not None), verdict(summary))
     return Panel(body, title=f"[bold]{title}[/]{alone}", title_align="left", border_style="magenta", padding=(1, 1))
 

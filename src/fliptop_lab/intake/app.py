@@ -85,6 +85,7 @@ class IntakeApp:
         headers = {name.lower(): value for name, value in request.headers.items()}
         version = str(request.scope.get("http_version", ""))
         record = self.store.begin(request.method, request.url.path, version, headers)
+        record.query = request.url.query
         fault = self.faults.take(record.path)
         record.fault = str(fault) if fault else None
         try:
@@ -147,10 +148,10 @@ class IntakeApp:
 
     def _take(self, record: Request, endpoint: Endpoint, wire: bytes) -> None:
         self._check_key(record.headers.get("dd-api-key"), endpoint.keyless)
-        content_type = endpoint.check_content_type(record.headers.get("content-type", ""))
+        endpoint.check_content_type(record)
         body = decompress(wire, record.encoding, endpoint.ceiling)
         record.body_bytes = len(body)
-        items = endpoint.decode(record.path, content_type, body)
+        items = endpoint.decode(record, body)
         self.store.accept(record, endpoint.signal, items, body)
 
     def _check_key(self, key: str | None, keyless: int) -> None:

@@ -10,7 +10,10 @@ from typing import Any, TypeVar
 from fliptop_lab.intake.faults import KINDS, Faults
 from fliptop_lab.intake.logs import LogEntry
 from fliptop_lab.intake.metrics import Series, Sketch
+from fliptop_lab.intake.proxied import Proxied
+from fliptop_lab.intake.stats import StatsGroup
 from fliptop_lab.intake.store import SIGNALS, Request, Store
+from fliptop_lab.intake.trees import Row, Trace, traces
 
 _T = TypeVar("_T")
 
@@ -30,6 +33,9 @@ def state(store: Store, faults: Faults) -> dict[str, Any]:
         "sketches": [_sketch(item) for item in _latest(store.received.sketches)],
         "events": [asdict(event) for event in _latest(store.received.events)],
         "service_checks": [asdict(check) for check in _latest(store.received.service_checks)],
+        "traces": [_trace(trace) for trace in reversed(traces(_latest(store.received.spans)))],
+        "stats": [_stats(group) for group in _latest(store.received.stats)],
+        "proxied": [_proxied(payload) for payload in _latest(store.received.proxied)],
         "requests": [_request(request) for request in _latest(store.requests)],
         "faults": [str(fault) for fault in faults.active],
         "fault_kinds": KINDS,
@@ -61,6 +67,40 @@ def _series(item: Series) -> dict[str, Any]:
 def _sketch(item: Sketch) -> dict[str, Any]:
     names = ("metric", "time", "count", "sum", "min", "max", "tags")
     return {name: getattr(item, name) for name in names}
+
+
+def _trace(trace: Trace) -> dict[str, Any]:
+    """A page cannot hold numbers of 64 bits: ids are text, times in ms."""
+    return {
+        "trace_id": trace.trace_id,
+        "start": trace.start / 1e6,
+        "duration": trace.duration / 1e6,
+        "spans": [_span(row, trace.start) for row in trace.rows],
+    }
+
+
+def _span(row: Row, origin: int) -> dict[str, Any]:
+    span, depth = row
+    return {
+        **{name: getattr(span, name) for name in ("service", "name", "resource", "type", "error", "meta", "metrics")},
+        "depth": depth,
+        "span_id": f"{span.span_id:016x}",
+        "after": (span.start - origin) / 1e6,
+        "duration": span.duration / 1e6,
+        "priority": span.chunk.priority,
+        "links": len(span.links),
+        "events": len(span.events),
+    }
+
+
+def _stats(group: StatsGroup) -> dict[str, Any]:
+    names = ("service", "name", "resource", "hits", "errors", "start")
+    quantiles = {f"p{share}": group.ok.quantile(share / 100) for share in (50, 99)}
+    return {**{name: getattr(group, name) for name in names}, **quantiles}
+
+
+def _proxied(payload: Proxied) -> dict[str, Any]:
+    return {name: getattr(payload, name) for name in ("product", "told", "attachments", "path", "query")}
 
 
 def _request(request: Request) -> dict[str, Any]:

@@ -13,20 +13,14 @@ from typing import Any
 from fliptop_lab.intake.events import Event, ServiceCheck
 from fliptop_lab.intake.logs import LogEntry
 from fliptop_lab.intake.metrics import Series, Sketch
+from fliptop_lab.intake.proxied import Proxied
+from fliptop_lab.intake.stats import StatsGroup
+from fliptop_lab.intake.traces import Span
 
-SIGNALS = ("logs", "series", "sketches", "events", "service_checks", "traces", "stats", "proxied")
+SIGNALS = ("logs", "series", "sketches", "events", "service_checks", "spans", "stats", "proxied")
 """The signals an extension sends, in the order they are shown."""
 
 MAY_REPEAT = ("sketches", "events", "service_checks")
-
-
-@dataclass(frozen=True)
-class RawPayload:
-    """A payload the lab keeps without looking inside: decompressed bytes of ``content_type``."""
-
-    path: str
-    content_type: str
-    body: bytes = field(repr=False)
 
 
 @dataclass
@@ -43,6 +37,7 @@ class Request:
     path: str
     http_version: str
     headers: dict[str, str]
+    query: str = ""
     at: float = field(default_factory=time.time)
     status: int | None = None
     error: str | None = None
@@ -64,9 +59,9 @@ class Received:
         self.sketches: deque[Sketch] = deque(maxlen=keep)
         self.events: deque[Event] = deque(maxlen=keep)
         self.service_checks: deque[ServiceCheck] = deque(maxlen=keep)
-        self.traces: deque[RawPayload] = deque(maxlen=keep)
-        self.stats: deque[RawPayload] = deque(maxlen=keep)
-        self.proxied: deque[RawPayload] = deque(maxlen=keep)
+        self.spans: deque[Span] = deque(maxlen=keep)
+        self.stats: deque[StatsGroup] = deque(maxlen=keep)
+        self.proxied: deque[Proxied] = deque(maxlen=keep)
 
     def of(self, signal: str) -> deque[Any]:
         """The items of one of ``SIGNALS``."""

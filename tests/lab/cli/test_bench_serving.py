@@ -35,10 +35,12 @@ def test_steady_state_of_an_extension_that_flushes_each_time(peer: str, tmp_path
 
 
 def test_throughput_tells_what_is_missing_and_why(peer: str) -> None:
-    options = ("--peer", peer, "--only", "peer", "--datagrams", "7", "--lines", "30", "--invocations", "2", "-n", "1")
-    found = last_line(lab("throughput", *options, "--json"))["variants"]
-    assert list(found) == ["peer@datagrams@7", "peer@lines@30"]
-    datagrams, lines = found.values()
+    options = ("--peer", peer, "--only", "peer", "--invocations", "2", "-n", "1")
+    bursts = ("--datagrams", "7", "--lines", "30", "--spans", "60")
+    found = last_line(lab("throughput", *options, *bursts, "--json"))["variants"]
+    assert list(found) == ["peer@datagrams@7", "peer@lines@30", "peer@spans@60"]
+    datagrams, lines, spans = found.values()
+    assert (spans["sent"]["median"], spans["lost"]["median"]) == (180, 180), "the stand-in takes none"
     assert lines.keys() == {metric.key for metric in throughput.METRICS} | {"failures"}
     assert (datagrams["sent"]["median"], lines["sent"]["median"]) == (21, 90)
     assert (lines["missing"]["median"], lines["lost"]["median"]) == (0, 0)
@@ -70,7 +72,7 @@ def test_errors_of_the_function_are_a_result(tmp_path: Path) -> None:
         (["steady", "--rate", "often"], "--rate often must be whole numbers"),
         (["steady", "--rate", "0"], "never invoked"),
         (["steady", "--layer", "/nowhere.zip"], "make layer"),
-        (["throughput", "--lines", "0", "--datagrams", "0"], "nothing to measure"),
+        (["throughput", "--lines", "0", "--datagrams", "0", "--spans", "0"], "nothing to measure"),
         (["fault", "--fault", "nonsense"], "begin with an HTTP status"),
         (["fault", "--plot", "x.png"], "SVG"),
     ],

@@ -92,23 +92,6 @@ async def test_events_and_service_checks_of_another_shape_are_refused(
     assert not (intake.received.events or intake.received.service_checks)
 
 
-@pytest.mark.parametrize(
-    ("path", "content_type", "signal"),
-    [
-        ("/api/v0.2/traces", "application/x-protobuf", "traces"),
-        ("/api/v0.2/stats", "application/msgpack", "stats"),
-        ("/api/v2/profile", "multipart/form-data; boundary=x", "proxied"),
-    ],
-)
-async def test_binary_signals_are_kept_as_they_are(
-    intake: Intake, http1: httpx.AsyncClient, path: str, content_type: str, signal: str
-) -> None:
-    answer = await http1.post(path, content=b"\x0a\x00", headers={"content-type": content_type})
-    assert answer.status_code == 202
-    assert [item.body for item in intake.received.of(signal)] == [b"\x0a\x00"]
-    assert intake.store.counts[signal] == 1
-
-
 async def test_other_paths_and_methods_are_refused(intake: Intake, http1: httpx.AsyncClient) -> None:
     assert (await http1.post("/api/v9/logs", json=[])).status_code == 404
     assert (await http1.get("/api/v2/logs")).status_code == 405

@@ -1,4 +1,4 @@
-"""As much of the protobuf wire format as metrics need. A library would cost more to import than this to run.
+"""As much of the protobuf wire format as metrics and traces need. A library would cost more to import than this to run.
 
 Keys are written by the caller: field number times eight, plus the wire type.
 """
@@ -16,6 +16,11 @@ _MORE: Final = 0x80
 def varint(number: int) -> bytes:
     """`number`, not negative, in as few bytes as it takes."""
     return packed((number,))
+
+
+def unsigned(number: int) -> int:
+    """A number of 64 bits as `varint` takes it: of a negative one, its two's complement."""
+    return number & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def packed(numbers: Iterable[int]) -> bytes:

@@ -1,0 +1,285 @@
+"""From what tracers and the platform tell to the traces of invocations: which word is about which invocation.
+
+A request id in a tracer's header says so; without one, it is the invocation that runs.
+Source: extension-behaviour, 3.7.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from fliptop import report
+from fliptop.clock import Clock
+from fliptop.enhanced.metrics import PROACTIVE_S
+from fliptop.http1 import Headers
+from fliptop.invocations.arrival import arrival, read_json
+from fliptop.invocations.capture import captured
+from fliptop.invocations.context import TID, Context
+from fliptop.invocations.ending import ending
+from fliptop.invocations.invocation import PRIORITY, Invocation, chunk, new_id
+from fliptop.invocations.options import InvocationOptions
+from fliptop.outbox.ledger import Ledger
+from fliptop.platform.telemetry import Record
+from fliptop.traces.span import Chunk, Span, Tracer
+
+# Many can run at once on Managed Instances; elsewhere there is one, and those whose last records are on their way.
+MOST_KNOWN: Final = 256
+REQUEST_ID: Final = "lambda-runtime-aws-request-id"
+SPANS: Final = "spans"
+_NS: Final = 1_000_000
+
+
+class Outlets(NamedTuple):
+    """Where things go: `add` takes the spans of a trace, `failed` is told that a tracer has seen an invocation fail.
+    `first`: no other process has served invocations in this environment.
+    """
+
+    add: Callable[[Chunk, Tracer], None]
+    failed: Callable[[], None]
+    ledger: Ledger
+    first: bool = True
+
+
+class Invocations:
+    """All invocations that are known. Nothing in here waits; `collect` passes on what is complete."""
+
+    def __init__(self, options: InvocationOptions, outlets: Outlets, clock: Clock) -> None:
+        self._options = options
+        self._out = outlets
+        self._clock = clock
+        self._known: dict[str, Invocation] = {}
+        self._latest: Invocation | None = None
+        # A tracer may be quicker than INVOKE.
+        self._early: Invocation | None = None
+        self._first = outlets.first
+        self._ready_s = math.inf
+        # How the environment became ready. In a trace already if a tracer that makes the invocation's span itself has
+        # told of it: then it goes alone.
+        self._initial: Span | None = None
+
+    # --- the platform's word ---
+
+    def invoked(self, request_id: str, at_s: float) -> None:
+        """INVOKE says that a request has begun, `at_s` by the clock."""
+        self._begin(request_id, "INVOKE", round(at_s * 1000) * _NS)
+
+    def take(self, record: Record) -> None:
+        """Take what a telemetry record tells."""
+        what = self._OF.get(record.type)
+        if what is not None:
+            what(self, record, (record.time_ms or round(self._clock.wall() * 1000)) * _NS)
+
+    def _started(self, record: Record, at_ns: int) -> None:
+        invocation = self._begin(record.text("requestId") or "", "platform.start", at_ns)
+        if not invocation.is_done:
+            invocation.start_ns = at_ns
+
+    def _begin(self, request_id: str, told_by: str, at_ns: int) -> Invocation:
+        """INVOKE and `platform.start` say so, in any order. Who says so twice means a retry, which has the same id."""
+        known = self._known.get(request_id)
+        if known is not None and told_by not in known.told_by:
+            known.told_by.add(told_by)
+            return known
+        early, self._early = self._early, None
+        if early is not None and early.arrival is None:  # the end of one that began before us, and is over
+            self._lose(early)
+            early = None
+        invocation = early or self._new(at_ns)
+        invocation.request_id = request_id
+        invocation.told_by.add(told_by)
+        self._know(invocation)
+        return invocation
+
+    def _new(self, at_ns: int) -> Invocation:
+        invocation = Invocation("", at_ns, is_first=self._first)
+        if not self._options.managed:
+            proactive = self._first and at_ns / 1e9 - self._ready_s > PROACTIVE_S
+            invocation.tags["cold_start"] = "true" if self._first and not proactive else "false"
+            if proactive:
+                invocation.tags["proactive_initialization"] = "true"
+        self._first = False
+        return invocation
+
+    def _know(self, invocation: Invocation) -> None:
+        before = self._known.pop(invocation.request_id, None)
+        if before is not None:
+            self._send(before)
+        self._known[invocation.request_id] = self._latest = invocation
+        while len(self._known) > MOST_KNOWN:
+            self._send(self._known.pop(next(iter(self._known))))
+
+    def _done(self, record: Record, at_ns: int) -> None:
+        """The run has ended. A report says so too, should the record before it be lost, or where there is none."""
+        invocation = self._over(record.text("requestId") or "")
+        if invocation is None or invocation.sent or (invocation.is_done and record.type == "platform.report"):
+            return
+        duration = record.number("metrics", "durationMs")
+        known = round(duration * _NS) if duration is not None else at_ns - invocation.start_ns
+        invocation.duration_ns = max(0, known)
+        invocation.status = record.text("status") or "success"
+        invocation.error_type = record.text("errorType") or ""
+
+    def _over(self, request_id: str) -> Invocation | None:
+        """The invocation with that id; or the one of which only the end was told, because it began before us."""
+        early = self._early
+        if request_id not in self._known and early is not None and early.ending is not None:
+            self._early = None
+            early.request_id = request_id
+            self._know(early)
+        return self._known.get(request_id)
+
+    def _initialising(self, record: Record, at_ns: int) -> None:
+        restored = record.type == "platform.restoreStart"
+        if not self._options.managed and not self._initial_is_placed:
+            name = "aws.lambda.snapstart_restore" if restored else "aws.lambda.cold_start"
+            naming = self._options.naming
+            self._initial = Span(naming.service, name, naming.function_name, span_id=new_id(), start=at_ns)
+            self._initial.type = "serverless"
+
+    def _initialised(self, record: Record, at_ns: int) -> None:
+        self._ready_s = at_ns / 1e9
+        duration = record.number("metrics", "durationMs")
+        if self._initial is not None and duration is not None:
+            self._initial.duration = round(duration * _NS)
+
+    _OF: Final[dict[str, Callable[["Invocations", Record, int], None]]] = {
+        "platform.initStart": _initialising,
+        "platform.restoreStart": _initialising,
+        "platform.initReport": _initialised,
+        "platform.restoreReport": _initialised,
+        "platform.start": _started,
+        "platform.runtimeDone": _done,
+        "platform.report": _done,
+    }
+
+    # --- the tracer's word ---
+
+    def start(self, headers: Headers, body: bytes) -> Context | None:
+        """A tracer says that an invocation has begun, and with which event. Returns the trace that it belongs to."""
+        invocation = self._starting(_request_id(headers))
+        event = read_json(body)
+        invocation.tags |= self._captured("function.request", event)
+        invocation.arrival = arrival(event, dict(headers), self._options)
+        return invocation.arrival.context
+
+    def _starting(self, request_id: str) -> Invocation:
+        known = self._known.get(request_id) if request_id else self._latest
+        if known is not None and known.arrival is None and not known.is_done:
+            return known
+        invocation = self._new(round(self._clock.wall() * 1000) * _NS)
+        if request_id:
+            invocation.request_id = request_id
+            self._know(invocation)
+        else:
+            self._lose_early()
+            self._early = invocation
+        return invocation
+
+    def end(self, headers: Headers, body: bytes) -> None:
+        """A tracer says that an invocation has ended, and what the function has answered."""
+        invocation = self._ending(_request_id(headers))
+        if invocation is None and self._latest is None:  # an extension that has died would have known it
+            invocation = self._starting(_request_id(headers))
+        if invocation is None:
+            report.debug("a tracer ended an invocation that nobody knows")
+            return
+        answer = read_json(body)
+        invocation.tags |= self._captured("function.response", answer)
+        invocation.ending = ending(headers, answer, round(self._clock.wall() * 1000) * _NS)
+        if invocation.ending.is_error:
+            self._out.failed()
+
+    def _captured(self, root: str, payload: object) -> dict[str, str]:
+        depth = self._options.capture_depth
+        return captured(root, payload, depth) if depth is not None else {}
+
+    def _ending(self, request_id: str) -> Invocation | None:
+        candidates = [self._known.get(request_id), self._early, None if request_id else self._latest]
+        return next((one for one in candidates if one and one.ending is None and not one.sent), None)
+
+    def stand_in(self, span: Span, tracer: Tracer) -> None:
+        """A tracer has sent the span that stands for an invocation in its trace."""
+        candidates = [self._known.get(span.meta.get("request_id", "")), self._early, self._latest]
+        invocation = next((one for one in candidates if one and one.own is None and not one.sent), None)
+        if invocation is not None:
+            invocation.own, invocation.own_computed_stats = span, tracer.computed_stats
+
+    def loaded(self, span: Span) -> None:
+        """A tracer that makes the invocation's span itself has sent the one for loading the function's code: the cold
+        start belongs between that and its parent.
+        """
+        initial = self._initial
+        if initial is None or self._initial_is_placed:
+            return
+        initial.trace_id, initial.parent_id, span.parent_id = span.trace_id, span.parent_id, initial.span_id
+        initial.meta |= {TID: span.meta[TID]} if TID in span.meta else {}
+        initial.metrics |= {PRIORITY: span.metrics[PRIORITY]} if PRIORITY in span.metrics else {}
+
+    @property
+    def _initial_is_placed(self) -> bool:
+        return self._initial is not None and self._initial.trace_id != 0
+
+    # --- what becomes of it ---
+
+    def collect(self, *, last: bool) -> None:
+        """Pass on what is complete; when it is the `last` time, whatever can be told of."""
+        initial = self._initial
+        if initial is not None and self._initial_is_placed and (initial.duration or last):
+            self._initial = None
+            self._out.add([initial], Tracer())
+        for invocation in self._known.values():
+            if invocation.is_done or last:
+                self._send(invocation)
+        if last:
+            self._lose_early()
+
+    def give_up(self, reason: str) -> None:
+        """Forget all that has not been passed on, counted."""
+        for invocation in self._known.values():
+            self._lose(invocation, reason)
+        self._lose_early(reason)
+
+    def _send(self, invocation: Invocation) -> None:
+        """Pass on the trace of `invocation`, or what is known of it."""
+        if invocation.sent:
+            return
+        if not invocation.is_done and invocation.ending is not None:  # nobody will say when it ended but the tracer
+            invocation.duration_ns = max(0, invocation.ending.at_ns - invocation.start_ns)
+        initial = self._initial if invocation.is_first and not self._initial_is_placed else None
+        spans = self._chunk(invocation, initial)
+        if spans:
+            self._initial = None if initial is not None else self._initial
+            self._out.add(spans, Tracer(computed_stats=invocation.own_computed_stats))
+            _forget(invocation)
+        else:
+            self._lose(invocation)
+
+    def _chunk(self, invocation: Invocation, initial: Span | None) -> Chunk:
+        try:
+            return chunk(invocation, self._options.naming, initial)
+        except Exception as problem:  # noqa: BLE001 -- promise 1: nor may one cost the flush of all others
+            report.error(f"an invocation cannot be told of: {problem!r}")
+            return []
+
+    def _lose(self, invocation: Invocation, reason: str = "unfinished_invocation") -> None:
+        """Its trace is not told of; that is a loss if a tracer has told of it."""
+        if any(told is not None for told in (invocation.arrival, invocation.ending, invocation.own)):
+            self._out.ledger.accept(SPANS)
+            self._out.ledger.drop(SPANS, 1, reason)
+        _forget(invocation)
+
+    def _lose_early(self, reason: str = "unfinished_invocation") -> None:
+        early, self._early = self._early, None
+        if early is not None:
+            self._lose(early, reason)
+
+
+def _forget(invocation: Invocation) -> None:
+    """From here on it is known by its id alone."""
+    invocation.sent = True
+    invocation.arrival = invocation.ending = invocation.own = None
+    invocation.tags = {}
+
+
+def _request_id(headers: Headers) -> str:
+    return next((value.strip() for name, value in headers if name.lower() == REQUEST_ID), "")

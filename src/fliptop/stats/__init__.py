@@ -1,0 +1,1 @@
+"""APM statistics that tracers have computed. Loaded with the first of them."""

@@ -1,0 +1,104 @@
+"""The lifecycle listener: the answers that tracers rely on, whatever they send."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fliptop.http1 import Request, Response
+from fliptop.invocations.lookout import Lookout
+from fliptop.invocations.tracing import Invocations
+from fliptop.listeners.lifecycle import lifecycle_handler
+from tests.conftest import MovedClock
+from tests.unit.test_invocations import ENDED, Life
+from tests.unit.test_triggers import CARRIER
+
+
+def ask(
+    life: Life, path: str, body: bytes = b"", headers: dict[str, str] | None = None, method: str = "POST"
+) -> Response:
+    handle = lifecycle_handler(lambda: life.lookout.invocations)
+    return handle(Request(method, path, tuple((headers or {}).items()), body))
+
+
+@pytest.fixture
+def life(clock: MovedClock) -> Life:
+    return Life(clock)
+
+
+def test_the_answer_names_the_trace(life: Life) -> None:
+    headers = CARRIER | {"x-datadog-tags": "_dd.p.tid=640cfd8d00000000,_dd.p.dm=-4"}
+    answer = ask(life, "/lambda/start-invocation", json.dumps({"headers": headers}).encode())
+    assert answer == Response(
+        200,
+        b"{}",
+        (
+            ("x-datadog-trace-id", "1234"),
+            ("x-datadog-sampling-priority", "1"),
+            ("x-datadog-tags", "_dd.p.tid=640cfd8d00000000"),
+        ),
+    )
+
+
+def test_headers_count_without_a_body(life: Life) -> None:
+    answer = ask(life, "/lambda/start-invocation", b"", {"x-datadog-trace-id": "5"})
+    assert answer.headers == (("x-datadog-trace-id", "5"),)
+
+
+def test_without_a_trace_there_is_nothing_to_say(life: Life) -> None:
+    assert ask(life, "/lambda/start-invocation", b"{}") == Response(200, b"{}")
+    assert ask(life, "/lambda/end-invocation?x=1", b"{}", ENDED) == Response(200, b"{}")
+    assert life.lookout.invocations._early is not None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/lambda/hello", 200),
+        ("POST", "/lambda/flush", 200),
+        ("POST", "/lambda/hello", 405),
+        ("GET", "/lambda/start-invocation", 405),
+        ("PUT", "/lambda/end-invocation", 405),
+        ("POST", "/", 404),
+        ("GET", "/lambda/", 404),
+    ],
+)
+def test_routes_load_nothing(clock: MovedClock, method: str, path: str, status: int) -> None:
+    def load(complete: bool) -> Invocations:
+        raise AssertionError("nobody tells of an invocation")
+
+    lookout = Lookout(load, clock)
+    answer = lifecycle_handler(lambda: lookout.invocations)(Request(method, path))
+    assert answer.status == status
+    assert (answer.header("allow") is not None) == (status == 405)
+
+
+def test_a_defect_is_told_and_the_function_goes_on(said: list[str]) -> None:
+    def broken() -> Any:
+        raise RuntimeError("defect")
+
+    assert lifecycle_handler(broken)(Request("POST", "/lambda/start-invocation")) == Response(200, b"{}")
+    assert "defect" in said[0]
+
+
+text = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"))
+names = text | st.sampled_from((*ENDED, *CARRIER, "x-datadog-tags", "traceparent", "x-datadog-invocation-error-msg"))
+
+
+@given(
+    st.binary()
+    | st.recursive(st.text() | st.integers(), lambda s: st.lists(s) | st.dictionaries(st.text(), s))
+    .map(json.dumps)
+    .map(str.encode),
+    st.dictionaries(names, text),
+)
+def test_anything_is_answered(body: bytes, headers: dict[str, str]) -> None:
+    life = Life(MovedClock())
+    for path in ("/lambda/start-invocation", "/lambda/end-invocation"):
+        answer = ask(life, path, body, headers)
+        assert answer.status == 200
+        assert all(value.isascii() and value.isprintable() for _, value in answer.headers)
