@@ -46,6 +46,7 @@ def test_literals_and_comments(statement: str, expected: str) -> None:
         ('select * from u where a in ("joe") and "b" = 1', "", "select * from u where a in ( ? ) and b = ?"),
         ('select concat(a, "joe") from u', "mysql", "select concat ( a, ? ) from u"),
         ('select concat(a, "joe") from `u`', "", "select concat ( a, ? ) from u"),
+        ('select "u"."a" from `u` where "u"."a" = "joe"', "mysql", "select u.a from u where u.a = ?"),
         ('select * from u where "a" = "b"', "postgresql", "select * from u where a = b"),
         ('select "joe@example.com", "true"', "postgres", "select ?"),
     ],

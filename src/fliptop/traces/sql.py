@@ -12,7 +12,7 @@ from typing import Final
 
 HIDDEN: Final = "?"
 LONGEST_KEPT: Final = 4096
-QUOTES_ARE_LITERALS: Final = ("mysql", "maria", "sqlite")
+QUOTES_ARE_LITERALS: Final = ("mysql", "maria")
 QUOTES_ARE_NAMES: Final = ("postgres", "redshift", "oracle", "mssql", "sqlserver", "db2")
 LITERAL_WORDS: Final = frozenset({"TRUE", "FALSE", "NULL"})
 LISTS: Final = frozenset({"IN", "VALUES"})
@@ -108,7 +108,8 @@ class _Reading:
         assert rest is not None, "it takes whatever comes"
         after = self._statement[rest.end() : rest.end() + 1]
         self.sound = self.sound and rest[1] is not None and not _PART_OF_WORD.match(after)
-        hidden = quote == "'" or (self._is_literal() and after != ".")
+        beside_dot = after == "." or self._out[-1:] == ["."]
+        hidden = quote == "'" or (self._is_literal() and not beside_dot)
         self._put(HIDDEN if hidden else _name(opening + rest[0]))
         return rest.end()
 
