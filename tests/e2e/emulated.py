@@ -88,16 +88,18 @@ def surroundings(url: str) -> dict[str, str]:
 
 
 async def invoke() -> Any:
-    """One invocation, as soon as the emulator listens."""
+    """One invocation, as soon as the emulator listens and the runtime has asked for one."""
     until = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
         try:
             with await asyncio.to_thread(urllib.request.urlopen, INVOKE, b"{}", PATIENCE_S) as answer:
                 return json.load(answer)
+        except urllib.error.HTTPError as problem:
+            body = problem.read()
+            if b"Runtime.Unavailable" not in body or asyncio.get_running_loop().time() > until:
+                raise RuntimeError(f"HTTP {problem.code}: {body!r}") from problem
         except urllib.error.URLError as problem:
-            if asyncio.get_running_loop().time() > until:
-                raise
-            if not isinstance(problem.reason, ConnectionRefusedError):
+            if not isinstance(problem.reason, ConnectionRefusedError) or asyncio.get_running_loop().time() > until:
                 raise
         await asyncio.sleep(0.05)
 

@@ -39,7 +39,8 @@ async def test_an_interval_that_is_not_over_leaves_everything_to_shutdown(strate
 
 @pytest.mark.parametrize("strategy", ["end", "end,0", "periodically,0", "continuously,0"])
 async def test_sending_with_each_invocation(strategy: str, tmp_path: Path) -> None:
-    plan = Plan(function="python", environment=chosen(strategy), payloads=[b"{}"] * 6)
+    payloads = [b'{"sleep": 0.2}'] * 6  # long enough for what an overlapping flush shall find
+    plan = Plan(function="python", environment=chosen(strategy), payloads=payloads)
     life = await live(plan, tmp_path)
     nothing_lost(life, 6)
     sent = sum(request.path == "/api/v2/logs" for request in life.intake.requests)
@@ -56,7 +57,7 @@ async def test_a_flush_that_a_freeze_interrupts_is_no_loss(tmp_path: Path) -> No
 
 
 async def test_a_long_invocation_sends_while_it_runs(tmp_path: Path) -> None:
-    plan = Plan(function="python", environment=chosen("end,1000"), payloads=[b'{"sleep": 3}'], timeout_s=20)
+    plan = Plan(function="python", environment=chosen("end,1000"), payloads=[b'{"sleep": 5}'], timeout_s=20)
     life = await live(plan, tmp_path)
     nothing_lost(life, 1)
     moments = [request.at for request in life.intake.requests]

@@ -36,7 +36,7 @@ _CHUNK_PRIORITY, _CHUNK_ORIGIN = b"\x08", b"\x12"
 
 
 def span(span: Span) -> bytes:
-    """The message `Span`, open at its end: more tags may follow."""
+    """The message `Span`, open at its start: there may be tags before, which those of the span then override."""
     ids = (
         _TRACE_ID + _id(span.trace_id),
         _SPAN_ID + packed((span.span_id,)),
@@ -152,9 +152,11 @@ def chunk_head(priority: int, origin: str) -> bytes:
     return _CHUNK_PRIORITY + varint(unsigned(priority)) + (text(_CHUNK_ORIGIN, origin) if origin else b"")
 
 
-def chunk(head: bytes, spans: Sequence[bytes], tail: bytes) -> bytes:
-    """The message `TraceChunk`; `tail` is added to each of `spans`."""
-    return head + b"".join([CHUNK_SPAN + varint(len(body) + len(tail)) + body + tail for body in spans])
+def chunk(head: bytes, spans: Sequence[bytes], tags: bytes) -> bytes:
+    """The message `TraceChunk`. Each of `spans` begins with `tags`: of two entries of a map the later one counts, so
+    what the tracer says of a span stands.
+    """
+    return head + b"".join([CHUNK_SPAN + varint(len(tags) + len(body)) + tags + body for body in spans])
 
 
 def texts(fields: Iterable[tuple[bytes, str]]) -> bytes:

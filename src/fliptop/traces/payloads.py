@@ -55,28 +55,17 @@ def _cut(chunk: Held, room: int, extra: int) -> list[Held]:
 
 
 class FunctionTags:
-    """The tags of the function (`key:value,…`), as they are added to spans and payloads. `keys` are those that a span
-    has from here.
+    """The tags of the function (`key:value,…`), as they are added to payloads and, as entries of `Span.meta`, to
+    spans.
     """
 
     def __init__(self, written: str) -> None:
         tags = dict(tag.split(":", 1) for tag in written.split(",") if ":" in tag)
-        self.keys: Final = frozenset((*tags, *_ALWAYS, *_STATS))
         self.of_payload: Final = encode.entry(_PAYLOAD_TAG, "_dd.tags.function", written)
-        self._of_span = _entries(tags | _ALWAYS)
-        self._with_stats = self._of_span + _entries(_STATS)
-
-    def of_span(self, *, computed_stats: bool) -> bytes:
-        """Entries of `Span.meta`. Unless the tracer `computed_stats`, they ask the intake to."""
-        return self._of_span if computed_stats else self._with_stats
+        self.of_span: Final = b"".join([encode.entry(encode.META, *tag) for tag in (tags | _ALWAYS).items()])
 
 
 _ALWAYS: Final = {"_dd.origin": "lambda", "origin": "lambda"}
-_STATS: Final = {"_dd.compute_stats": "1"}
-
-
-def _entries(tags: dict[str, str]) -> bytes:
-    return b"".join([encode.entry(encode.META, key, value) for key, value in tags.items()])
 
 
 class ChunkQueue:
@@ -136,9 +125,8 @@ def pieces(batch: Iterable[Held], tags: FunctionTags) -> list[tuple[bytes, int]]
 
 def _of_origin(origin: Origin, chunks: list[Held], tags: FunctionTags) -> Iterator[tuple[bytes, int]]:
     head = _head(origin) + tags.of_payload
-    tail = tags.of_span(computed_stats=origin.tracer.computed_stats)
-    for run in _runs(chunks, PIECE_BYTES - len(head), len(tail) + _AROUND):
-        encoded = [delimited(_CHUNK, encode.chunk(head, spans, tail)) for head, spans in run]
+    for run in _runs(chunks, PIECE_BYTES - len(head), len(tags.of_span) + _AROUND):
+        encoded = [delimited(_CHUNK, encode.chunk(head, spans, tags.of_span)) for head, spans in run]
         yield delimited(_TRACER_PAYLOAD, head + b"".join(encoded)), sum(len(spans) for _, spans in run)
 
 

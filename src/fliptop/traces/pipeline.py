@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import Final
 
 import anyio.lowlevel
@@ -30,8 +29,6 @@ from fliptop.traces.span import Chunk, Span, Tracer
 SIGNAL: Final = "spans"
 PATH: Final = "/api/v0.2/traces"
 WATCHED_NAMES: Final = frozenset({"aws.lambda", "aws.lambda.load"})
-# Requests whose bytes are known again. A tracer that waited in vain for an answer (frozen, say) sends the same ones.
-REMEMBERED: Final = 64
 LONGEST_HEADER: Final = 200
 COMPLAINT_PAUSE_S: Final = 60.0
 
@@ -63,7 +60,6 @@ class TracePipeline:
         self._queue = payloads.ChunkQueue(ceiling)
         self._tags = payloads.FunctionTags(identity.tags)
         self._tags_of = identity.tags
-        self._seen: deque[bytes] = deque(maxlen=REMEMBERED)
         self._unfinished: deque[Iterator[None]] = deque()
         self._numbers = itertools.count(1)
         self._complained_at = 0.0
@@ -75,11 +71,6 @@ class TracePipeline:
 
     async def take(self, request: Request) -> None:
         """Take over what a tracer sent. What is cancelled midway goes on with the next request, or the last flush."""
-        digest = blake2b(request.body, digest_size=16).digest()
-        if digest in self._seen:
-            report.debug("a tracer's request is known already: ignored")
-            return
-        self._seen.append(digest)
         self._unfinished.append(self._read(request))
         while self._unfinished:
             for _ in self._unfinished[0]:
@@ -136,10 +127,9 @@ class TracePipeline:
     def _hold(self, prepared: Prepared) -> Iterator[None]:
         """Encode the spans and keep them for a flush."""
         encoded, lost = [], prepared.lost
-        keys = self._function_tags().keys
         for number, span in enumerate(prepared.spans, 1):
             try:
-                encoded.append(self._processor.finish(span, keys))
+                encoded.append(self._processor.finish(span))
             except Exception as problem:  # noqa: BLE001 -- promise 1: one span never takes the others with it
                 lost["defect"] += 1
                 self._complain(f"a span is dropped: {problem!r}")
@@ -175,7 +165,7 @@ class TracePipeline:
         if last:
             self._finish()
         tags = self._function_tags()
-        extra = len(tags.of_span(computed_stats=False))
+        extra = len(tags.of_span)
         left = self._queue.spans
         while (last or left > 0) and (batch := self._queue.take(extra)):
             left -= sum(len(chunk.spans) for chunk in batch)

@@ -1,7 +1,6 @@
 """What happens to a chunk between the tracer and the intake. Source: extension-behaviour, 8.2 to 8.6."""
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from fliptop import report
@@ -14,6 +13,7 @@ from fliptop.traces.span import Chunk, Span, Tracer
 NO_SERVICE: Final = "aws.lambda"
 BASE_SERVICE: Final = "_dd.base_service"
 INFERRED: Final = "_inferred_span.tag_source"
+COMPUTE_STATS: Final = "_dd.compute_stats"
 
 
 class Origin(NamedTuple):
@@ -53,6 +53,8 @@ class Processor:
         """Normalise the spans of one trace, and decide which of them are sent. `now` is in nanoseconds."""
         for span in chunk:
             normalise.normalise(span, now)
+            if not tracer.computed_stats:
+                span.meta[COMPUTE_STATS] = "1"  # asks the intake to
         normalise.mark_top_level(chunk, computed=tracer.computed_top_level)
         root = normalise.root_of(chunk)
         head = encode.chunk_head(normalise.priority(chunk, root), normalise.first_said(chunk, root, normalise.ORIGIN))
@@ -74,14 +76,12 @@ class Processor:
                 kept.append(span)
         return kept, lost
 
-    def finish(self, span: Span, replaced: Iterable[str]) -> bytes:
-        """The message `Span`, without the tags that `replaced` names: they come later, with the function's values."""
+    def finish(self, span: Span) -> bytes:
+        """The message `Span`, but for the tags of the function."""
         meta = span.meta
         if span.service == NO_SERVICE and self._service:
             span.service = self._service
         if INFERRED in meta and not meta.get(BASE_SERVICE):
             meta[BASE_SERVICE] = self._base_service
         self._obfuscator.obfuscate(span)
-        for key in span.meta.keys() & replaced:
-            del span.meta[key]
         return encode.span(span)

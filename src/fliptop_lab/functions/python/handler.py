@@ -76,7 +76,7 @@ def send_trace(began: int, context: Any, event: dict[str, Any]) -> None:
         root["error"] = 1
         root["meta"].update({"error.message": event["raise"], "error.type": "RuntimeError"})
     order = span("shop.order", "POST /orders", began + 100_000, root, type="web")
-    query = span("shop.query", "SELECT price FROM books WHERE id = 7", began + 200_000, order, type="sql")
+    query = span("shop.query", "SELECT * FROM books WHERE id = 7", began + 200_000, order, type="sql")
     more = [span("shop.item", f"item {number}", began, order) for number in range(event.get("spans", 0))]
     headers = {"Content-Type": "application/msgpack", "X-Datadog-Trace-Count": "1", "Datadog-Meta-Lang": "python"}
     agent = http.client.HTTPConnection("127.0.0.1", 8126, timeout=1)
