@@ -51,9 +51,23 @@ bool hands_over(struct runtime_api *api, char *const *environment)
 	return !wants(environment, "off") && runtime_api_find(api, environment);
 }
 
+/* Tracers that leave the invocation's span to the extension ask it, before the function's code runs, which trace to go on
+ * with, and would wait while it loads: those behind the wrapper, and Go's if it is told to. */
+static bool is_asked_for_traces(char *const *environment)
+{
+	static const char *const TRUE[] = {"true", "t", "1", NULL};
+	const char *wrapper = environment_get(environment, "AWS_LAMBDA_EXEC_WRAPPER");
+	const char *told = environment_get(environment, "DD_UNIVERSAL_INSTRUMENTATION");
+
+	return (wrapper && !strcmp(wrapper, "/opt/datadog_wrapper")) ||
+	       (told && text_among(text_trimmed(text_of(told)), TRUE));
+}
+
 enum asking first_asking(char *const *environment)
 {
-	return wants(environment, "on") || has_cpu_to_spare(environment) ? ASK_AT_ONCE : ASK_LATER;
+	if (wants(environment, "on"))
+		return ASK_AT_ONCE;
+	return has_cpu_to_spare(environment) && !is_asked_for_traces(environment) ? ASK_AT_ONCE : ASK_LATER;
 }
 
 /* --- the environment --- */

@@ -242,6 +242,8 @@ def test_the_launcher_asks_what_the_extension_would_ask(
         {"AWS_LAMBDA_RUNTIME_API": "http://127.0.0.1:9001"},
         {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128"},
         {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "511"},
+        {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/datadog_wrapper"},
+        {"DD_UNIVERSAL_INSTRUMENTATION": "True"},
     ],
 )
 def test_the_extension_does_it_all_itself(inspected: Layer, environ: dict[str, str]) -> None:
@@ -259,6 +261,9 @@ def test_the_extension_does_it_all_itself(inspected: Layer, environ: dict[str, s
         {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240"},
         {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "99999999999999999999"},
         {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128", "FLIPTOP_HANDOVER": "on"},
+        {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"},
+        {"DD_UNIVERSAL_INSTRUMENTATION": "false"},
+        {"DD_UNIVERSAL_INSTRUMENTATION": "true", "FLIPTOP_HANDOVER": "on"},
     ],
 )
 def test_with_cpu_to_spare_the_launcher_does_it(inspected: Layer, environ: dict[str, str]) -> None:
