@@ -25,7 +25,7 @@ from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import Pipeline
 from fliptop.http1 import Request
 from fliptop.identity import Identity
-from fliptop.invocations.lookout import Lookout
+from fliptop.invocations.lookout import WRAPPER, Lookout
 from fliptop.late import Late
 from fliptop.lifecycle.deadline import cpu_share, memory_mb
 from fliptop.lifecycle.loop import Observer
@@ -242,7 +242,7 @@ def invocations(
         options = invocation_options(here.settings, here.identity, managed=here.managed)
         return Invocations(options, outlets, here.clock)
 
-    lookout = Lookout(load, here.clock)
+    lookout = Lookout(load, here.clock, is_wrapped=here.environ.get("AWS_LAMBDA_EXEC_WRAPPER") == WRAPPER)
 
     def watch(pipeline: "TracePipeline") -> None:
         pipeline.watch = lookout.watch
