@@ -59,6 +59,5 @@ def _opening(layer: Path) -> Text:
     return Text.assemble(
         ("fliptop demo", "bold magenta"),
         f"\nLayer: {layer.name}, {kind}. Legacy extension: the lab's stand-in, where the layer has none of its own.\n"
-        "Function: Python under awslambdaric, in a simulated Lambda; what it logs, counts and traces goes to a local "
-        "intake.\n",
+        "Function: Python under awslambdaric, in a simulated Lambda; logs, metrics and traces go to a local intake.\n",
     )
