@@ -67,6 +67,8 @@ enum asking first_asking(char *const *environment)
 {
 	if (wants(environment, "on"))
 		return ASK_AT_ONCE;
+	if (wants(environment, "loaded"))
+		return ASK_LATER;
 	return has_cpu_to_spare(environment) && !is_asked_for_traces(environment) ? ASK_AT_ONCE : ASK_LATER;
 }
 

@@ -242,6 +242,7 @@ def test_the_launcher_asks_what_the_extension_would_ask(
         {"AWS_LAMBDA_RUNTIME_API": "http://127.0.0.1:9001"},
         {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128"},
         {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "511"},
+        {"FLIPTOP_HANDOVER": "loaded"},
         {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/datadog_wrapper"},
         {"DD_UNIVERSAL_INSTRUMENTATION": "True"},
     ],
