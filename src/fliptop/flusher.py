@@ -57,6 +57,12 @@ class TelemetryFlusher:
         """See `lifecycle.loop.Flusher`. Costs next to nothing while the intake is known to be dead."""
         await self._send(left_s)
 
+    def wind_down(self) -> None:
+        """See `lifecycle.loop.Flusher`."""
+        self._outbox.wind_down()
+        for copies in self._copies:
+            copies.wind_down()
+
     async def finish(self, left_s: float) -> None:
         """See `lifecycle.loop.Flusher`."""
         try:

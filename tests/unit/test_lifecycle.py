@@ -49,6 +49,7 @@ class Flushes:
     def __init__(self, fail: bool = False) -> None:
         self.budgets: list[float] = []
         self.finished: list[float] = []
+        self.winding_down = False
         self.fail = fail
 
     async def flush(self, left_s: float) -> None:
@@ -56,7 +57,11 @@ class Flushes:
         if self.fail:
             raise RuntimeError("a defect")
 
+    def wind_down(self) -> None:
+        self.winding_down = True
+
     async def finish(self, left_s: float) -> None:
+        assert self.winding_down, "told before"
         self.finished.append(left_s)
 
 

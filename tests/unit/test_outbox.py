@@ -370,6 +370,24 @@ async def test_a_flush_that_is_cut_short_loses_nothing(
     assert intake.sent == [payload]
 
 
+async def test_before_the_last_flush_one_that_is_under_way_sends_nothing_more(outbox: Outbox, ledger: Ledger) -> None:
+    put(outbox, ledger, 1, 2, 3)
+    intake, answer = Intake(202, 202, 202), anyio.Event()
+
+    async def slowly(payload: Payload) -> Answer:
+        await answer.wait()
+        return await intake.send(payload)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(outbox.flush, slowly, plenty)
+        await anyio.wait_all_tasks_blocked()
+        outbox.wind_down()
+        answer.set()
+    assert [payload.number for payload in intake.sent] == [1], "what was sent is answered, and the rest waits"
+    await outbox.flush(intake.send, plenty, last=True)
+    assert [payload.number for payload in intake.sent] == [1, 2, 3], "each once"
+
+
 async def test_without_time_nobody_is_asked_and_nobody_is_to_blame(outbox: Outbox, ledger: Ledger) -> None:
     put(outbox, ledger, 1)
     await outbox.flush(Intake().send, lambda _failures: 0.05)

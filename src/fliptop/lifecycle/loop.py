@@ -37,10 +37,14 @@ class Events(Protocol):
 
 
 class Flusher(Protocol):
-    """What sends telemetry. Both take the seconds they may last; neither raises."""
+    """What sends telemetry. `flush` and `finish` take the seconds they may last, and do not raise."""
 
     def flush(self, left_s: float) -> Awaitable[None]:
         """Send what waits, within `left_s`."""
+        ...
+
+    def wind_down(self) -> None:
+        """Let a flush that is under way end when what it has sent is answered: `finish` is next."""
         ...
 
     def finish(self, left_s: float) -> Awaitable[None]:
@@ -162,6 +166,7 @@ class Lifecycle:
             with anyio.move_on_after(min(left, LAST_RECORDS_S)):
                 await self._milestones.reported(self._last_request)
         self._tell_observers(event)
+        flusher.wind_down()
         with anyio.move_on_after(self._left(event.deadline_ms, self._margin_s) / 2):
             await overlap.settled()
         await overlap.stop()

@@ -50,6 +50,10 @@ class Copies:
         """See `Outbox.flush`."""
         await self._outbox.flush(self._send, budget, last=last)
 
+    def wind_down(self) -> None:
+        """See `Outbox.wind_down`."""
+        self._outbox.wind_down()
+
     def drop_all(self, reason: str) -> None:
         """Give up everything that is waiting."""
         self._outbox.drop_all(reason)

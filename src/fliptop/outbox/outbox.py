@@ -59,6 +59,7 @@ class Outbox:
         self._waiting: deque[Payload] = deque()
         self._breakers: dict[str, Breaker] = {}
         self._told: set[str] = set()
+        self._winding_down = False
 
     @property
     def items(self) -> int:
@@ -94,7 +95,11 @@ class Outbox:
                 breaker = self._breakers.setdefault(host, Breaker(self._clock, self._jitter))
                 seconds = budget(breaker.failures)
                 if seconds >= SHORTEST_ATTEMPT_S and (last or not breaker.open):
-                    hosts.start_soon(self._serve, breaker, payloads, send, seconds)
+                    hosts.start_soon(self._serve, breaker, payloads, send, seconds, last)
+
+    def wind_down(self) -> None:
+        """Send nothing more before the last flush: one that is under way ends when what it has sent is answered."""
+        self._winding_down = True
 
     def _by_host(self) -> dict[str, list[Payload]]:
         hosts: dict[str, list[Payload]] = {}
@@ -102,7 +107,7 @@ class Outbox:
             hosts.setdefault(host_of(payload.url), []).append(payload)
         return hosts
 
-    async def _serve(self, breaker: Breaker, payloads: list[Payload], send: Send, seconds: float) -> None:
+    async def _serve(self, breaker: Breaker, payloads: list[Payload], send: Send, seconds: float, last: bool) -> None:
         async def time_is_up() -> None:
             await sleep_awake(seconds)
             sending.cancel_scope.cancel()
@@ -111,13 +116,13 @@ class Outbox:
 
         async with anyio.create_task_group() as sending:
             sending.start_soon(time_is_up)
-            await self._send_in_turn(breaker, payloads, send)
+            await self._send_in_turn(breaker, payloads, send, last)
             sending.cancel_scope.cancel()
 
-    async def _send_in_turn(self, breaker: Breaker, payloads: list[Payload], send: Send) -> None:
+    async def _send_in_turn(self, breaker: Breaker, payloads: list[Payload], send: Send, last: bool) -> None:
         failures_left, splits_left = 1 if breaker.failures else MOST_FAILURES, MOST_SPLITS
         turn = deque(payloads)
-        while turn:
+        while turn and (last or not self._winding_down):
             payload = turn.popleft()
             if payload not in self._waiting:
                 continue
