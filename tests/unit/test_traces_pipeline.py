@@ -401,3 +401,36 @@ def test_what_waits_is_counted_with_what_python_takes_around_it(ledger: Ledger, 
         pipeline.add([Span(trace_id=number, span_id=number)], Tracer())
     assert ledger.dropped("spans", "buffer_full") > 700
     pipeline.give_up("shutdown")
+
+
+class RunningClock(MovedClock):
+    """Each look at it takes a tenth of a second."""
+
+    def wall(self) -> float:
+        self.advance(0.1)
+        return super().wall()
+
+
+@pytest.mark.parametrize("made", [long_request, chunk_of_many_traces, long_statements])
+@pytest.mark.parametrize("turns", range(1, 5))
+async def test_at_the_end_what_takes_too_long_is_dropped(
+    ledger: Ledger, made: Callable[[], Request], turns: int
+) -> None:
+    pipeline = TracePipeline(options(), identity(), ledger, RunningClock())
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_after, turns, scope)
+            await pipeline.take(made()._replace(headers=(("X-Datadog-Trace-Count", "3"),)))
+    delivered = 0
+    for payload in pipeline.seal(last=True):
+        delivered += payload.items
+        ledger.deliver("spans", payload.items)
+    assert ledger.pending("spans") == 0
+    assert ledger.dropped("spans", "shutdown") + delivered == ledger.accepted("spans")
+    assert ledger.dropped("spans", "shutdown") > 0
+
+
+async def _cancel_after(turns: int, scope: anyio.CancelScope) -> None:
+    for _ in range(turns):
+        await anyio.lowlevel.checkpoint()
+    scope.cancel()

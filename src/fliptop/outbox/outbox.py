@@ -40,10 +40,10 @@ SHORTEST_ATTEMPT_S: Final = 0.1
 class Outbox:
     """Payloads that the intake has not settled yet, oldest first.
 
-    `put` never blocks: over `ceiling` bytes (or `MOST_PAYLOADS`) the oldest payloads are given up, counted as `outbox_full`. `flush` sends
-    what is there; each host of the intake is served beside the others and has a breaker of its own, so that one that
-    fails costs the others nothing. A payload that was in flight when time was up stays where it was, the same bytes
-    under the same number. `name` is what messages call the other side.
+    `put` never blocks: over `ceiling` bytes, or `MOST_PAYLOADS`, the oldest payloads are given up, counted as
+    `outbox_full`. `flush` sends what is there; each host of the intake is served beside the others and has a breaker of
+    its own, so that one that fails costs the others nothing. A payload that was in flight when time was up stays where
+    it was, the same bytes under the same number. `name` is what messages call the other side.
     """
 
     def __init__(

@@ -93,6 +93,10 @@ class Reading:
                 yield self._close()
             self._lose(max(1, self._told - self._ended), f"{type(problem).__name__} {problem}".strip())
 
+    def abandon(self) -> int:
+        """How many spans, and traces of which not even that is known, are lost if nothing more is read."""
+        return len(self._chunk) + max(1, self._told - self._ended)
+
     def _read(self) -> Iterator[Chunk]:
         if self._path.endswith("v0.5/traces"):
             yield from self._read_tables()

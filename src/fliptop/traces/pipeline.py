@@ -31,6 +31,9 @@ PATH: Final = "/api/v0.2/traces"
 WATCHED_NAMES: Final = frozenset({"aws.lambda", "aws.lambda.load"})
 LONGEST_HEADER: Final = 200
 COMPLAINT_PAUSE_S: Final = 60.0
+# How long a last flush goes on reading what was cancelled midway. What is not read by then is dropped: at SHUTDOWN, two
+# seconds later nobody is left to tell what was lost.
+FINISH_S: Final = 0.2
 # What is done without a pause, in units of about 100 ns: `AT_ONCE` spans, fewer with long statements in them.
 SPAN_WORK: Final = 1_000
 WORK_AT_ONCE: Final = AT_ONCE * SPAN_WORK
@@ -67,6 +70,7 @@ class TracePipeline:
         self._numbers = itertools.count(1)
         self._complained_at = 0.0
         self._work = 0
+        self._hurry = ""
         self._origin: Origin | None = None
 
     @property
@@ -93,6 +97,11 @@ class TracePipeline:
         reading = Reading(request.target.partition("?")[0], request.body, _traces_told(request.headers))
         in_a_row = 0
         for chunk in reading.chunks():
+            if self._hurry:
+                lost = len(chunk) + reading.abandon()
+                self._ledger.accept(SIGNAL, lost)
+                self._lose(self._hurry, lost)
+                break
             yield from self._accept(self._watched(chunk, tracer), tracer)
             in_a_row += len(chunk) or AT_ONCE
             if in_a_row >= AT_ONCE:
@@ -123,6 +132,9 @@ class TracePipeline:
         for trace in by_trace(named) if named else ():
             if self._is_enough(SPAN_WORK // 2 * len(trace)):
                 yield
+            if self._hurry:
+                self._lose(self._hurry, len(trace))
+                continue
             try:
                 prepared = self._processor.prepare(trace, tracer, int(self._clock.wall() * 1e9))
             except Exception as problem:  # noqa: BLE001 -- promise 1: one trace never takes the others with it
@@ -137,6 +149,9 @@ class TracePipeline:
         for span in prepared.spans:
             if self._is_enough(SPAN_WORK + len(span.resource)):
                 yield
+            if self._hurry:
+                lost[self._hurry] += 1
+                continue
             try:
                 encoded.append(self._processor.finish(span))
             except Exception as problem:  # noqa: BLE001 -- promise 1: one span never takes the others with it
@@ -184,7 +199,7 @@ class TracePipeline:
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
         """Everything that waits, as payloads; what comes meanwhile waits for the next time, unless it is the `last`."""
         if last:
-            self._finish()
+            self._finish("shutdown")
         tags = self._function_tags()
         extra = len(tags.of_span)
         left = self._queue.spans
@@ -195,15 +210,18 @@ class TracePipeline:
             sealer = Sealer(SIGNAL, self._options.url + PATH, form, self._options.compression_level, self._numbers)
             yield sealer.seal([piece for piece, _ in encoded], [spans for _, spans in encoded])
 
-    def _finish(self) -> None:
-        """Read to the end what was cancelled midway."""
+    def _finish(self, reason: str) -> None:
+        """Read to the end what was cancelled midway; what takes more than `FINISH_S` is dropped for `reason`."""
+        until = self._clock.wall() + FINISH_S
         for reading in self._unfinished:
             for _ in reading:
-                pass
+                if self._clock.wall() > until:
+                    self._hurry = reason
+        self._hurry = ""
 
     def give_up(self, reason: str) -> None:
         """Drop everything that waits, without the work of sealing it."""
-        self._finish()
+        self._finish(reason)
         self._ledger.drop(SIGNAL, self.waiting, reason)
         self._queue.clear()
 
