@@ -119,7 +119,7 @@ async def test_each_is_a_payload_of_its_own(pipeline: ProxiedPipeline) -> None:
 
 
 async def test_what_waits_is_bounded(pipeline: ProxiedPipeline, ledger: Ledger) -> None:
-    profile = Request("POST", "/profiling/v1/input", body=b"x" * (CEILING_BYTES // 2 - 4096))
+    profile = Request("POST", "/profiling/v1/input", body=b"x" * (CEILING_BYTES // 2 - 8192))
     for request in (profile._replace(body=b"x" * (CEILING_BYTES + 1)), profile, profile, profile):
         await pipeline.take(request)
     assert ledger.summary()[SIGNAL]["dropped"] == {"too_large": 1, "buffer_full": 1}

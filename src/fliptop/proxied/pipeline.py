@@ -23,8 +23,9 @@ CEILING_BYTES: Final = 4 * 1024 * 1024
 LONGEST_URL: Final = 16 * 1024
 # Bytes of headers that are passed on. No server takes more.
 LONGEST_HEADERS: Final = 16 * 1024
-# What a request takes in memory beside its bytes.
-OVERHEAD: Final = 1024
+# What a request takes beside its bytes: memory, and its turn. So no more than a thousand wait, which leaves the outbox
+# room for the payloads of others.
+OVERHEAD: Final = 4096
 # What belongs to the connection it came on, or is said anew on the one it goes out on.
 NOT_PASSED_ON: Final = frozenset(
     {
