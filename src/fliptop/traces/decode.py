@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 from msgpack import Unpacker
@@ -27,6 +28,8 @@ MOST_PARTS_OF_PAYLOAD: Final = 200_000
 # Version 0.5's table of texts, likewise.
 MOST_TEXTS: Final = 400_000
 TEXTS_AT_ONCE: Final = 5_000
+# How much of a body msgpack takes for itself at a time; more for a longer value.
+READ_BYTES: Final = 16_384
 # Tracers send long traces in parts of some hundred spans. What is longer is cut: while it is one, all of it is in
 # memory.
 LONGEST_CHUNK: Final = 5_000
@@ -63,19 +66,22 @@ class Reading:
 
     def _start_at(self, position: int) -> None:
         """Begin to read there."""
-        rest = self._body[position:]
+        stream = BytesIO(self._body)  # the same bytes, not a copy
+        stream.seek(position)
+        most = max(READ_BYTES, len(self._body))
         self._offset = position
         self._unpacker = Unpacker(
+            stream,
+            read_size=READ_BYTES,
             raw=False,
             unicode_errors="replace",
             strict_map_key=False,
-            max_buffer_size=len(rest) or 1,
+            max_buffer_size=most,
             max_array_len=self._most_parts,
             max_map_len=self._most_parts,
             object_hook=self._part,
             list_hook=self._part,
         )
-        self._unpacker.feed(rest)
 
     def _part(self, part: Any) -> Any:
         self._parts_left -= 1
