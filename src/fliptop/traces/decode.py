@@ -4,8 +4,6 @@ Streaming, span by span, so that what is broken costs itself alone: a field of a
 span that is none is counted, and of a body that breaks off all that stands before is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from io import BytesIO
