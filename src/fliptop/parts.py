@@ -164,10 +164,13 @@ def traces(here: Here) -> "Late[TracePipeline]":
 
     def make() -> "TracePipeline":
         from fliptop.traces.options import trace_options  # noqa: PLC0415 -- only functions with a tracer need it
+        from fliptop.traces.payloads import CEILING_BYTES  # noqa: PLC0415 -- likewise
         from fliptop.traces.pipeline import TracePipeline  # noqa: PLC0415 -- likewise
 
         options = trace_options(here.settings, here.environ)
-        return TracePipeline(options, here.identity, here.ledger, here.clock)
+        # No more may wait than may come: on the smallest functions all ceilings together come close to their memory.
+        ceiling = min(CEILING_BYTES, tracer_limits(memory_mb(here.environ)).body_bytes)
+        return TracePipeline(options, here.identity, here.ledger, here.clock, ceiling)
 
     return Late(make)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fliptop.outbox.breaker import LONGEST_PAUSE_S, Breaker
 from fliptop.outbox.ledger import Ledger
-from fliptop.outbox.outbox import MOST_SPLITS, Outbox
+from fliptop.outbox.outbox import MOST_BREAKERS, MOST_PAYLOADS, MOST_SPLITS, Outbox
 from fliptop.outbox.payload import JSON_ARRAY, Form, Payload, Sealer
 from fliptop.outbox.verdict import Answer, fate
 from tests.conftest import MovedClock
@@ -447,3 +447,17 @@ def test_a_freeze_counts_as_waiting(breaker: Breaker, clock: MovedClock) -> None
     breaker.failed()
     clock.advance(3600)
     assert (breaker.open, breaker.failures) == (False, 1)
+
+
+async def test_payloads_without_bytes_are_bounded_too(outbox: Outbox, ledger: Ledger) -> None:
+    put(outbox, ledger, *range(MOST_PAYLOADS + 10), size=0)
+    assert outbox.items == 3 * MOST_PAYLOADS
+    assert ledger.dropped("logs", "outbox_full") == 30
+
+
+async def test_hosts_that_nothing_waits_for_are_forgotten(outbox: Outbox, ledger: Ledger) -> None:
+    hosts = [f"h{number}" for number in range(3 * MOST_BREAKERS)]
+    for number, host in enumerate(hosts):
+        put(outbox, ledger, number, host=host, size=60)  # there is room for one
+        await outbox.flush(Intake(None).send, plenty)
+    assert 0 < sum(outbox.resting(host) for host in hosts) <= MOST_BREAKERS + 1

@@ -18,6 +18,7 @@ from fliptop.outbox.ledger import Ledger
 from fliptop.parts import Here
 from fliptop.service import supervise
 from fliptop.settings.fields import Settings
+from fliptop.traces.span import Span, Tracer
 from tests.conftest import MovedClock
 
 pytestmark = pytest.mark.anyio
@@ -80,3 +81,13 @@ def test_without_a_port_there_are_only_spans_made_here(here: Here) -> None:
     spans = parts.traces(here)
     part = parts.apm(here, None, spans)
     assert (part.pipelines, part.tasks, part.collect, part.inbox) == ((spans,), (), None, None)
+
+
+def test_on_a_small_function_less_may_wait(here: Here) -> None:
+    spans = parts.traces(here)()
+    dropped = 0
+    for number in range(1, 200):
+        spans.add([Span(trace_id=number, span_id=1, meta={"text": "x" * 100_000})], Tracer())
+        dropped = here.ledger.dropped("spans", "buffer_full")
+    assert 100 < dropped < 120, "9 MiB of nearly 20"
+    spans.give_up("shutdown")

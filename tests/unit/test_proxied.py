@@ -119,7 +119,7 @@ async def test_each_is_a_payload_of_its_own(pipeline: ProxiedPipeline) -> None:
 
 
 async def test_what_waits_is_bounded(pipeline: ProxiedPipeline, ledger: Ledger) -> None:
-    profile = Request("POST", "/profiling/v1/input", body=b"x" * (CEILING_BYTES // 2))
+    profile = Request("POST", "/profiling/v1/input", body=b"x" * (CEILING_BYTES // 2 - 8192))
     for request in (profile._replace(body=b"x" * (CEILING_BYTES + 1)), profile, profile, profile):
         await pipeline.take(request)
     assert ledger.summary()[SIGNAL]["dropped"] == {"too_large": 1, "buffer_full": 1}
@@ -136,3 +136,13 @@ async def test_what_can_go_nowhere_is_counted(pipeline: ProxiedPipeline, ledger:
     await pipeline.take(Request("POST", target))
     assert ledger.dropped(SIGNAL, "no_destination") == 1
     assert not list(pipeline.seal())
+
+
+async def test_what_has_no_body_takes_memory_too(pipeline: ProxiedPipeline, ledger: Ledger) -> None:
+    request = Request("POST", "/telemetry/proxy/x", headers=(("Note", "x" * 7_000),))
+    for _ in range(1_000):
+        await pipeline.take(request)
+    assert 100 < ledger.dropped(SIGNAL, "buffer_full") < 900
+    await pipeline.take(request._replace(headers=(("Note", "x" * 60_000),)))
+    assert ledger.dropped(SIGNAL, "too_large") == 1
+    pipeline.give_up("shutdown")

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from fliptop.http1 import Request
 from fliptop.outbox.ledger import Ledger
 from fliptop.outbox.payload import Payload
-from fliptop.stats.pipeline import AHEAD_NS, BUCKET_NS, OLDEST_NS, SIGNAL, StatsOptions, StatsPipeline
+from fliptop.stats.pipeline import (
+    AHEAD_NS,
+    BUCKET_NS,
+    LIMITS,
+    MOST_PARTS,
+    OLDEST_NS,
+    SIGNAL,
+    StatsOptions,
+    StatsPipeline,
+)
 from tests.conftest import MovedClock
 
 pytestmark = pytest.mark.anyio
@@ -175,3 +184,15 @@ async def test_what_waits_is_bounded_and_given_up_counted(pipeline: StatsPipelin
     pipeline.give_up("no_api_key")
     assert ledger.dropped(SIGNAL, "no_api_key") == 4
     assert not list(pipeline.seal())
+
+
+@pytest.mark.parametrize("part", [b"\x90", b"\x80", b"\xdd" + MOST_PARTS.to_bytes(4)])
+async def test_few_bytes_cannot_become_much_memory(pipeline: StatsPipeline, ledger: Ledger, part: bytes) -> None:
+    bomb = b"\xdd" + MOST_PARTS.to_bytes(4) + part * MOST_PARTS
+    await pipeline.take(Request("POST", "/v0.6/stats", body=b"\x81\xa5Stats" + bomb))
+    assert ledger.summary()[SIGNAL]["dropped"] == {"unreadable": 1}
+
+
+async def test_what_fits_into_no_payload_is_not_even_read(pipeline: StatsPipeline, ledger: Ledger) -> None:
+    await pipeline.take(Request("POST", "/v0.6/stats", body=b"\xff" * (LIMITS.size + 1)))
+    assert ledger.summary()[SIGNAL]["dropped"] == {"too_large": 1}

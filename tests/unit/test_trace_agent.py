@@ -151,6 +151,12 @@ def test_the_same_bytes_to_the_same_path_are_the_same_request(handle: Handler, i
     assert len(inbox) == 3
 
 
+def test_the_same_bytes_to_another_host_are_another_request(handle: Handler, inbox: Inbox[Request]) -> None:
+    for host in ("a", "b", "a"):
+        handle(Request("POST", "/evp_proxy/v2/api/x", (("X-Datadog-EVP-Subdomain", host),), b"{}"))
+    assert len(inbox) == 2
+
+
 def test_what_the_inbox_has_no_room_for_is_refused_and_counted(ledger: Ledger, said: list[str]) -> None:
     inbox: Inbox[Request] = Inbox(ledger, 2000, SIGNAL)
     handle = trace_agent_handler(inbox)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fliptop.traces.decode import AT_ONCE, MOST_DETOURS, Reading
+from fliptop.traces import decode
+from fliptop.traces.decode import AT_ONCE, LONGEST_CHUNK, MOST_DETOURS, MOST_PARTS, MOST_TEXTS, Reading
 from fliptop.traces.span import Chunk, Span
 from tests.unit.spans import SPANS, TEXT, as_map, span
 
@@ -267,3 +268,41 @@ def test_any_byte_of_a_message_may_be_broken(data: st.DataObject) -> None:
     body = bytearray(msgpack.packb([[as_map(data.draw(SPANS))], [as_map(span())]]))
     body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     read(data.draw(st.sampled_from(PATHS)), bytes(body))
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+@pytest.mark.parametrize("part", [b"\x90", b"\x80", b"\xdd" + (2**32 - 1).to_bytes(4), b"\x91\x90"])
+def test_a_value_of_more_parts_than_it_may_have_costs_itself(path: str, part: bytes) -> None:
+    bomb = b"\xdd" + (decode.MOST_PARTS_OF_PAYLOAD).to_bytes(4) + part * decode.MOST_PARTS_OF_PAYLOAD
+    opening = {"/v0.5/traces": b"\x92\x91\xa0\x91\x91", "/v0.7/traces": b"\x81\xa6chunks"}.get(path, b"\x91\x91")
+    chunks, reading = read(path, opening + bomb)
+    assert (chunks, reading.lost) == ([], 1)
+
+
+def test_a_span_may_have_as_many_parts_as_anyone_needs() -> None:
+    links = [{"trace_id": 1, "span_id": number, "attributes": {"a": "b"}} for number in range(MOST_PARTS // 2 - 10)]
+    assert len(read_span({"trace_id": 1, "span_id": 2, "span_links": links}).links) == len(links)
+
+
+def test_a_table_of_more_texts_than_it_may_have_is_not_read() -> None:
+    body = b"\x92\xdd" + (MOST_TEXTS + 1).to_bytes(4) + b"\xa0" * (MOST_TEXTS + 1) + b"\x90"
+    chunks, reading = read("/v0.5/traces", body)
+    assert (chunks, reading.lost) == ([], 1)
+    body = b"\x92\xdd" + MOST_TEXTS.to_bytes(4) + b"\xa0" * MOST_TEXTS + b"\x90"
+    assert len(list((reading := Reading("/v0.5/traces", body)).chunks())) > 10, "pauses"
+    assert reading.lost == 0
+
+
+def test_the_parts_of_a_long_chunk_say_what_it_says() -> None:
+    said = {"env": "prod", "version": "7"}
+    first = span(trace_id=1, span_id=1, meta=said, metrics={"_sampling_priority_v1": 2.0})
+    other = [
+        span(trace_id=1, span_id=number, meta={"a": "b"}, metrics={}) for number in range(2, 2 * LONGEST_CHUNK + 2)
+    ]
+    other[-1].meta["env"] = "mine"
+    chunks, reading = read("/v0.4/traces", [[as_map(one) for one in [first, *other]]])
+    assert ([len(chunk) for chunk in chunks], reading.lost) == ([LONGEST_CHUNK, LONGEST_CHUNK, 1], 0)
+    assert [chunk[0].metrics for chunk in chunks] == [{"_sampling_priority_v1": 2.0}] * 3
+    assert chunks[1][0].meta == {"a": "b", **said}
+    assert chunks[2][0].meta == {"a": "b", "env": "mine", "version": "7"}
+    assert chunks[1][1].meta == {"a": "b"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -249,7 +250,7 @@ async def test_a_defect_costs_one_span(pipeline: TracePipeline, ledger: Ledger, 
 
 
 async def test_over_the_ceiling_chunks_are_dropped(ledger: Ledger, clock: MovedClock) -> None:
-    pipeline = TracePipeline(options(), identity(), ledger, clock, ceiling=1_000)
+    pipeline = TracePipeline(options(), identity(), ledger, clock, ceiling=2_000)
     for number in range(3):
         await pipeline.take(request([span(meta={"number": str(number) * 600})]))
     pipeline.add([span()], Tracer())
@@ -310,7 +311,17 @@ def long_request() -> Request:
     return request([span(span_id=number) for number in range(1, 5 * AT_ONCE)])
 
 
-async def test_a_long_request_lets_others_have_their_turn(pipeline: TracePipeline) -> None:
+def chunk_of_many_traces() -> Request:
+    return request([span(trace_id=number, span_id=number) for number in range(1, 5 * AT_ONCE)])
+
+
+def long_statements() -> Request:
+    statement = "INSERT INTO t VALUES (" + ", ".join(str(number) for number in range(10_000))
+    return request([span(type="sql", resource=statement, span_id=number) for number in range(1, 20)])
+
+
+@pytest.mark.parametrize("made", [long_request, chunk_of_many_traces, long_statements])
+async def test_a_long_request_lets_others_have_their_turn(pipeline: TracePipeline, made: Callable[[], Request]) -> None:
     turns = 0
 
     async def other() -> None:
@@ -321,10 +332,10 @@ async def test_a_long_request_lets_others_have_their_turn(pipeline: TracePipelin
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other)
-        await pipeline.take(long_request())
+        await pipeline.take(made())
         tasks.cancel_scope.cancel()
     assert turns >= 8
-    assert pipeline.waiting == 5 * AT_ONCE - 1
+    assert pipeline.waiting >= 19
 
 
 @pytest.mark.parametrize("then", ["seal", "take", "give_up"])
@@ -382,3 +393,44 @@ async def test_every_span_arrives_or_is_counted(sent: list[list[Span]], added: l
     assert len(arrived) == sum(payload.items for payload, _ in payloads) == ledger.pending("spans") == expected
     assert ledger.dropped("spans") == ledger.dropped("spans", "no_id")
     assert all(one.meta["team"] == "a" and one.service and one.name for one in arrived)
+
+
+def test_what_waits_is_counted_with_what_python_takes_around_it(ledger: Ledger, clock: MovedClock) -> None:
+    pipeline = TracePipeline(options(), identity(), ledger, clock, ceiling=100_000)
+    for number in range(1, 1000):
+        pipeline.add([Span(trace_id=number, span_id=number)], Tracer())
+    assert ledger.dropped("spans", "buffer_full") > 700
+    pipeline.give_up("shutdown")
+
+
+class RunningClock(MovedClock):
+    """Each look at it takes a tenth of a second."""
+
+    def wall(self) -> float:
+        self.advance(0.1)
+        return super().wall()
+
+
+@pytest.mark.parametrize("made", [long_request, chunk_of_many_traces, long_statements])
+@pytest.mark.parametrize("turns", range(1, 5))
+async def test_at_the_end_what_takes_too_long_is_dropped(
+    ledger: Ledger, made: Callable[[], Request], turns: int
+) -> None:
+    pipeline = TracePipeline(options(), identity(), ledger, RunningClock())
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_after, turns, scope)
+            await pipeline.take(made()._replace(headers=(("X-Datadog-Trace-Count", "3"),)))
+    delivered = 0
+    for payload in pipeline.seal(last=True):
+        delivered += payload.items
+        ledger.deliver("spans", payload.items)
+    assert ledger.pending("spans") == 0
+    assert ledger.dropped("spans", "shutdown") + delivered == ledger.accepted("spans")
+    assert ledger.dropped("spans", "shutdown") > 0
+
+
+async def _cancel_after(turns: int, scope: anyio.CancelScope) -> None:
+    for _ in range(turns):
+        await anyio.lowlevel.checkpoint()
+    scope.cancel()

@@ -113,3 +113,10 @@ def test_nothing_changes_the_second_time(statement: str, dialect: str) -> None:
 def test_the_time_is_in_proportion_to_the_length(piece: str) -> None:
     """Anything worse would take minutes for this, and end at the timeout of all tests."""
     assert len(obfuscated(piece * 50_000)) <= len(piece) * 150_000
+
+
+@pytest.mark.parametrize("dialect", ["", "mysql", "postgres"])
+@pytest.mark.parametrize("before", ["", "\\' "])
+def test_of_a_long_statement_the_beginning_is_read(dialect: str, before: str) -> None:
+    written = obfuscated(f"INSERT INTO t VALUES ('{before}{'secret ' * 20_000}')", dialect)
+    assert written in {"INSERT INTO t VALUES ( ?", "?"}

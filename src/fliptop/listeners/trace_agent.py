@@ -141,9 +141,8 @@ def _other(request: Request) -> Response:
 
 
 def _digest(request: Request) -> bytes:
-    """What is the same for the same bytes to the same path."""
-    digest = blake2b(request.target.encode(), digest_size=16)
-    digest.update(b"\n")
+    """What is the same for the same bytes to the same path and host."""
+    digest = blake2b(f"{request.target}\n{request.header(SUBDOMAIN)}\n".encode(), digest_size=16)
     digest.update(request.body)
     return digest.digest()
 

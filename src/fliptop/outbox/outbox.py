@@ -22,6 +22,10 @@ Budget = Callable[[int], float]
 
 # Sealed (compressed) bytes that may wait for a dead intake. A 128 MB function keeps room to live.
 CEILING_BYTES: Final = 8 * 1024 * 1024
+# So many payloads, however small: each takes some memory beside its bytes, and its turn.
+MOST_PAYLOADS: Final = 2_000
+# Clients may name hosts of their own choice. Of so many it is remembered how they fared when nothing waits for them.
+MOST_BREAKERS: Final = 64
 KEY_REFUSED: Final = frozenset({401, 403})
 # A host that has just failed so often in one flush has had its chance. One that failed before is asked once.
 MOST_FAILURES: Final = 3
@@ -36,10 +40,10 @@ SHORTEST_ATTEMPT_S: Final = 0.1
 class Outbox:
     """Payloads that the intake has not settled yet, oldest first.
 
-    `put` never blocks: over `ceiling` bytes the oldest payloads are given up, counted as `outbox_full`. `flush` sends
-    what is there; each host of the intake is served beside the others and has a breaker of its own, so that one that
-    fails costs the others nothing. A payload that was in flight when time was up stays where it was, the same bytes
-    under the same number. `name` is what messages call the other side.
+    `put` never blocks: over `ceiling` bytes, or `MOST_PAYLOADS`, the oldest payloads are given up, counted as
+    `outbox_full`. `flush` sends what is there; each host of the intake is served beside the others and has a breaker of
+    its own, so that one that fails costs the others nothing. A payload that was in flight when time was up stays where
+    it was, the same bytes under the same number. `name` is what messages call the other side.
     """
 
     def __init__(
@@ -81,17 +85,21 @@ class Outbox:
         self._keep_within_bounds()
 
     def _keep_within_bounds(self) -> None:
-        while self.size > self._ceiling:
+        while len(self._waiting) > MOST_PAYLOADS or self.size > self._ceiling:
             self._give_up(self._waiting[0], "outbox_full")
-            self._tell_once("outbox_full", f"over {self._ceiling} bytes wait for {self._name}: the oldest are dropped")
+            many = f"over {self._ceiling} bytes or {MOST_PAYLOADS} payloads"
+            self._tell_once("outbox_full", f"{many} wait for {self._name}: the oldest are dropped")
 
     async def flush(self, send: Send, budget: Budget, *, last: bool = False) -> None:
         """Send what is waiting with `send`, each payload once at most. `budget` says how many seconds a host may take
         that has failed so often in a row. Hosts whose pause is not over are left alone, unless this is the `last`
         chance. Safe to cancel at any await.
         """
+        waiting = self._by_host()
+        if len(self._breakers) > MOST_BREAKERS:
+            self._breakers = {host: breaker for host, breaker in self._breakers.items() if host in waiting}
         async with anyio.create_task_group() as hosts:
-            for host, payloads in self._by_host().items():
+            for host, payloads in waiting.items():
                 breaker = self._breakers.setdefault(host, Breaker(self._clock, self._jitter))
                 seconds = budget(breaker.failures)
                 if seconds >= SHORTEST_ATTEMPT_S and (last or not breaker.open):

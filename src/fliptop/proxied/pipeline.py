@@ -21,6 +21,11 @@ SIGNAL: Final = "proxied"
 # A profile may take megabytes. Sealed it counts among what the outbox holds, of which this is half.
 CEILING_BYTES: Final = 4 * 1024 * 1024
 LONGEST_URL: Final = 16 * 1024
+# Bytes of headers that are passed on. No server takes more.
+LONGEST_HEADERS: Final = 16 * 1024
+# What a request takes beside its bytes: memory, and its turn. So no more than a thousand wait, which leaves the outbox
+# room for the payloads of others.
+OVERHEAD: Final = 4096
 # What belongs to the connection it came on, or is said anew on the one it goes out on.
 NOT_PASSED_ON: Final = frozenset(
     {
@@ -47,17 +52,20 @@ class ProxiedPipeline:
     async def take(self, request: Request) -> None:
         """Take over a request to one of the proxied paths."""
         self._ledger.accept(SIGNAL)
-        to, size = url(request, self._places), len(request.body)
+        to, headers = url(request, self._places), (*passed_on(request), self._tags)
         if to is None or len(to) > LONGEST_URL:
             self._drop(request, "no_destination")
-        elif size > CEILING_BYTES:
+        elif len(request.body) > CEILING_BYTES or _length(headers) > LONGEST_HEADERS:
             self._drop(request, "too_large")
-        elif self._size + size > CEILING_BYTES:
+        else:
+            self._keep(request, Payload(next(self._numbers), SIGNAL, 1, to, headers, request.body))
+
+    def _keep(self, request: Request, payload: Payload) -> None:
+        if self._waiting and self._size + _size(payload) > CEILING_BYTES:
             self._drop(request, "buffer_full")
         else:
-            headers = (*passed_on(request), self._tags)
-            self._waiting.append(Payload(next(self._numbers), SIGNAL, 1, to, headers, request.body))
-            self._size += size
+            self._waiting.append(payload)
+            self._size += _size(payload)
 
     def _drop(self, request: Request, reason: str) -> None:
         self._ledger.drop(SIGNAL, 1, reason)
@@ -69,7 +77,7 @@ class ProxiedPipeline:
         while left and self._waiting:
             left -= 1
             payload = self._waiting.popleft()
-            self._size -= len(payload.body)
+            self._size -= _size(payload)
             yield payload
 
     def give_up(self, reason: str) -> None:
@@ -77,6 +85,15 @@ class ProxiedPipeline:
         self._ledger.drop(SIGNAL, len(self._waiting), reason)
         self._waiting.clear()
         self._size = 0
+
+
+def _length(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+def _size(payload: Payload) -> int:
+    """The bytes that `payload` takes while it waits."""
+    return OVERHEAD + len(payload.url) + _length(payload.headers) + len(payload.body)
 
 
 def passed_on(request: Request) -> Headers:

@@ -25,6 +25,8 @@ BUCKET_NS: Final = 10_000_000_000
 OLDEST_NS: Final = 3_600_000_000_000
 AHEAD_NS: Final = 600_000_000_000
 INT64: Final = 2**63 - 1
+# So many lists and maps may be in what a tracer sends. There they take a byte each, in memory a hundred times as much.
+MOST_PARTS: Final = 100_000
 
 
 def _array(length: int) -> bytes:
@@ -38,6 +40,27 @@ def _envelope() -> Form:
     fields = b"".join(msgpack.packb(name) + msgpack.packb(value) for name, value in named.items())
     opening = bytes([0x80 | len(named) + 1]) + fields + msgpack.packb("Stats")
     return Form((("Content-Type", "application/msgpack"),), opening, number=_array, coding="gzip")
+
+
+def _unpacked(body: bytes) -> Any:
+    parts = 0
+
+    def count(part: Any) -> Any:
+        nonlocal parts
+        parts += 1
+        if parts > MOST_PARTS:
+            raise ValueError(f"more than {MOST_PARTS} lists and maps")
+        return part
+
+    return msgpack.unpackb(
+        body,
+        strict_map_key=False,
+        unicode_errors="replace",
+        max_array_len=MOST_PARTS,
+        max_map_len=MOST_PARTS,
+        object_hook=count,
+        list_hook=count,
+    )
 
 
 class StatsOptions(NamedTuple):
@@ -60,16 +83,22 @@ class StatsPipeline:
 
     async def take(self, request: Request) -> None:
         """Take over what a tracer sent to `/v0.6/stats`."""
+        if len(request.body) > LIMITS.size:
+            self._lose("too_large")
+            return
         try:
             encoded = self._read(request.body)
         except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as problem:
-            self._ledger.accept(SIGNAL)
-            self._ledger.drop(SIGNAL, 1, "unreadable")
+            self._lose("unreadable")
             self._complain(f"a tracer's statistics cannot be read: {problem!r:.200}")
             return
         if encoded is not None:
             self._ledger.accept(SIGNAL)
             self._buffer.add(encoded)
+
+    def _lose(self, reason: str) -> None:
+        self._ledger.accept(SIGNAL)
+        self._ledger.drop(SIGNAL, 1, reason)
 
     def _complain(self, text: str) -> None:
         """Say it loudly once: a tracer that is broken sends the like every ten seconds."""
@@ -78,7 +107,7 @@ class StatsPipeline:
 
     def _read(self, body: bytes) -> bytes | None:
         """The same as it goes to Datadog; None if there is nothing in it."""
-        payload = msgpack.unpackb(body, strict_map_key=False, unicode_errors="replace")
+        payload = _unpacked(body)
         if not isinstance(payload, dict):
             raise TypeError(f"expected a map, not {type(payload).__name__}")
         buckets = payload.get("Stats")

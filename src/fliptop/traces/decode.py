@@ -4,11 +4,10 @@ Streaming, span by span, so that what is broken costs itself alone: a field of a
 span that is none is counted, and of a body that breaks off all that stands before is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from io import BytesIO
+from typing import Any, Final, NamedTuple
 
 from msgpack import Unpacker
 
@@ -20,6 +19,20 @@ AT_ONCE: Final = 100
 # Values that are well-formed and still cannot be built (a map as the key of another) are passed over so often.
 MOST_DETOURS: Final = 16
 ROW: Final = 12
+# What one value (a span; in version 0.7 all there is) may hold: so many lists and maps, none of them longer than that.
+# In a message they take a byte each, in memory a hundred times as much.
+MOST_PARTS: Final = 20_000
+MOST_PARTS_OF_PAYLOAD: Final = 200_000
+# Version 0.5's table of texts, likewise.
+MOST_TEXTS: Final = 400_000
+TEXTS_AT_ONCE: Final = 5_000
+# How much of a body msgpack takes for itself at a time; more for a longer value.
+READ_BYTES: Final = 16_384
+# Tracers send long traces in parts of some hundred spans. What is longer is cut: while it is one, all of it is in
+# memory.
+LONGEST_CHUNK: Final = 5_000
+PRIORITY: Final = "_sampling_priority_v1"
+SAID_ONCE: Final = ("env", "version", "_dd.hostname", "runtime-id", "_dd.origin")
 
 _BROKEN: Final = object()
 ReadSpan = Callable[[Any], Span | None]
@@ -44,17 +57,35 @@ class Reading:
         self._told = min(traces, len(body))
         self._ended = 0
         self._detours = 0
+        self._most_parts = MOST_PARTS_OF_PAYLOAD if path.endswith("v0.7/traces") else MOST_PARTS
+        self._parts_left = 0
         self._chunk: Chunk = []
         self._start_at(0)
 
     def _start_at(self, position: int) -> None:
         """Begin to read there."""
-        rest = self._body[position:]
+        stream = BytesIO(self._body)  # the same bytes, not a copy
+        stream.seek(position)
+        most = max(READ_BYTES, len(self._body))
         self._offset = position
         self._unpacker = Unpacker(
-            raw=False, unicode_errors="replace", strict_map_key=False, max_buffer_size=len(rest) or 1
+            stream,
+            read_size=READ_BYTES,
+            raw=False,
+            unicode_errors="replace",
+            strict_map_key=False,
+            max_buffer_size=most,
+            max_array_len=self._most_parts,
+            max_map_len=self._most_parts,
+            object_hook=self._part,
+            list_hook=self._part,
         )
-        self._unpacker.feed(rest)
+
+    def _part(self, part: Any) -> Any:
+        self._parts_left -= 1
+        if self._parts_left < 0:
+            raise ValueError(f"more than {self._most_parts} lists and maps in one value")
+        return part
 
     def chunks(self) -> Iterator[Chunk]:
         """The chunks, in order. An empty one is nothing but a chance to pause. Raises nothing."""
@@ -65,6 +96,10 @@ class Reading:
                 self._ended += 1
                 yield self._close()
             self._lose(max(1, self._told - self._ended), f"{type(problem).__name__} {problem}".strip())
+
+    def abandon(self) -> int:
+        """How many spans, and traces of which not even that is known, are lost if nothing more is read."""
+        return len(self._chunk) + max(1, self._told - self._ended)
 
     def _read(self) -> Iterator[Chunk]:
         if self._path.endswith("v0.5/traces"):
@@ -79,7 +114,14 @@ class Reading:
         """Version 0.5: `[strings, traces]`."""
         if self._unpacker.read_array_header() != 2:
             raise Unreadable("an array of two is expected")
-        read = partial(span_of_row, [coerce.text(string) for string in self._array()])
+        texts: list[str] = []
+        for text in self._array():
+            if len(texts) == MOST_TEXTS:
+                raise Unreadable(f"more than {MOST_TEXTS} texts")
+            texts.append(coerce.text(text))
+            if len(texts) % TEXTS_AT_ONCE == 0:
+                yield []
+        read = partial(span_of_row, texts)
         for _ in range(self._length()):
             yield from self._trace(self._array(), read)
 
@@ -96,6 +138,7 @@ class Reading:
                 yield spans
 
     def _trace(self, spans: Iterable[Any], read: ReadSpan) -> Iterator[Chunk]:
+        said: Said | None = None
         for number, raw in enumerate(spans, 1):
             span = read(raw)
             if span is None:
@@ -104,7 +147,12 @@ class Reading:
                 self._chunk.append(span)
             if number % AT_ONCE == 0:
                 yield []
+            if len(self._chunk) == LONGEST_CHUNK:
+                _say_again(said, self._chunk)
+                said = _said_in(self._chunk)
+                yield self._close()
         self._ended += 1
+        _say_again(said, self._chunk)
         yield self._close()
 
     def _close(self) -> Chunk:
@@ -126,6 +174,7 @@ class Reading:
 
     def _next(self) -> Any:
         start = self._offset + self._unpacker.tell()
+        self._parts_left = self._most_parts
         try:
             return self._unpacker.unpack()
         except (TypeError, ValueError):
@@ -240,6 +289,29 @@ def _attribute(raw: Any, *, within: bool = False) -> dict[str, Any] | None:
     return {"type": ARRAY, "array_value": {"values": [item for item in items if item]}}
 
 
+class Said(NamedTuple):
+    """What one span of the trace `trace_id` says for all of them."""
+
+    trace_id: int
+    meta: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+def _said_in(chunk: Chunk) -> Said:
+    def first(key: str, maps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        return next(({key: found[key]} for found in maps if key in found), {})
+
+    meta = {key: value for name in SAID_ONCE for key, value in first(name, (span.meta for span in chunk)).items()}
+    return Said(chunk[0].trace_id, meta, first(PRIORITY, (span.metrics for span in chunk)))
+
+
+def _say_again(said: Said | None, chunk: Chunk) -> None:
+    """In the next part of a chunk that was cut."""
+    if said is not None and chunk and chunk[0].trace_id == said.trace_id:
+        chunk[0].meta = {**said.meta, **chunk[0].meta}
+        chunk[0].metrics = {**said.metrics, **chunk[0].metrics}
+
+
 def _say_in_span(span: Span, payload: Mapping[Any, Any], chunk: Mapping[Any, Any]) -> None:
     """What version 0.7 says of a payload and a chunk, older ones say in a span: so does this, in the chunk's first."""
     said = {
@@ -256,6 +328,6 @@ def _say_in_span(span: Span, payload: Mapping[Any, Any], chunk: Mapping[Any, Any
             span.meta.setdefault(key, value)
     priority = chunk.get("priority")
     if type(priority) is int:
-        span.metrics.setdefault("_sampling_priority_v1", float(priority))
+        span.metrics.setdefault(PRIORITY, float(priority))
     if chunk.get("dropped_trace") is True:
-        span.metrics["_sampling_priority_v1"] = min(span.metrics.get("_sampling_priority_v1", 0.0), 0.0)
+        span.metrics[PRIORITY] = min(span.metrics.get(PRIORITY, 0.0), 0.0)

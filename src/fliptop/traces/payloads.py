@@ -14,7 +14,7 @@ from fliptop.traces import encode
 from fliptop.traces.process import Origin
 from fliptop.traces.span import Tracer
 
-# Spans that may wait for a flush, encoded, without the function's tags.
+# What spans that wait for a flush may take: encoded, with Python's own around them, without the function's tags.
 CEILING_BYTES: Final = 16 * 1024 * 1024
 # What Datadog's agent sends at once, before compression. The intake takes some 15 MB.
 PAYLOAD_BYTES: Final = 3_000_000
@@ -30,6 +30,9 @@ _ENV, _HOSTNAME, _APP_VERSION = b"\x42", b"\x4a", b"\x52"
 CLOSING: Final = pack("<BdBd", 0x41, 60.0, 0x49, 60.0)
 # Key and length of a span, and its part of what stands around it.
 _AROUND: Final = 8
+# What Python takes around a chunk and around a span while they wait, beside that.
+_CHUNK_MEMORY: Final = 350
+_SPAN_MEMORY: Final = 40
 
 
 class Held(NamedTuple):
@@ -44,6 +47,11 @@ class Held(NamedTuple):
 def held(origin: Origin, head: bytes, spans: list[bytes]) -> Held:
     """A chunk to be held."""
     return Held(origin, head, spans, sum(map(len, spans)) + len(spans) * _AROUND + len(head))
+
+
+def _memory(chunk: Held) -> int:
+    """The bytes that `chunk` takes while it waits."""
+    return chunk.size + _CHUNK_MEMORY + _SPAN_MEMORY * len(chunk.spans)
 
 
 def _cut(chunk: Held, room: int, extra: int) -> list[Held]:
@@ -83,10 +91,10 @@ class ChunkQueue:
 
     def put(self, chunk: Held) -> bool:
         """Keep `chunk`; False when there is no room for it."""
-        if self._size + chunk.size > self._ceiling:
+        if self._size + _memory(chunk) > self._ceiling:
             return False
         self._waiting.append(chunk)
-        self._size += chunk.size
+        self._size += _memory(chunk)
         return True
 
     def take(self, extra: int) -> list[Held]:
@@ -101,11 +109,11 @@ class ChunkQueue:
             if batch and room < 0:
                 break
             self._waiting.popleft()
-            self._size -= chunk.size
+            self._size -= _memory(chunk)
             if room < 0:
                 chunk, *rest = _cut(chunk, PAYLOAD_BYTES, extra)
                 self._waiting.extendleft(rest)
-                self._size += sum(part.size for part in rest)
+                self._size += sum(map(_memory, rest))
             batch.append(chunk)
         return batch
 

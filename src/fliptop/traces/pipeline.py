@@ -23,7 +23,7 @@ from fliptop.traces.decode import AT_ONCE, Reading
 from fliptop.traces.filters import PLACEHOLDER
 from fliptop.traces.normalise import by_trace
 from fliptop.traces.options import TraceOptions
-from fliptop.traces.process import Prepared, Processor
+from fliptop.traces.process import Origin, Prepared, Processor
 from fliptop.traces.span import Chunk, Span, Tracer
 
 SIGNAL: Final = "spans"
@@ -31,6 +31,12 @@ PATH: Final = "/api/v0.2/traces"
 WATCHED_NAMES: Final = frozenset({"aws.lambda", "aws.lambda.load"})
 LONGEST_HEADER: Final = 200
 COMPLAINT_PAUSE_S: Final = 60.0
+# How long a last flush goes on reading what was cancelled midway. What is not read by then is dropped: at SHUTDOWN, two
+# seconds later nobody is left to tell what was lost.
+FINISH_S: Final = 0.2
+# What is done without a pause, in units of about 100 ns: `AT_ONCE` spans, fewer with long statements in them.
+SPAN_WORK: Final = 1_000
+WORK_AT_ONCE: Final = AT_ONCE * SPAN_WORK
 
 Watch = Callable[[Span, Tracer], bool]
 
@@ -63,6 +69,9 @@ class TracePipeline:
         self._unfinished: deque[Iterator[None]] = deque()
         self._numbers = itertools.count(1)
         self._complained_at = 0.0
+        self._work = 0
+        self._hurry = ""
+        self._origin: Origin | None = None
 
     @property
     def waiting(self) -> int:
@@ -88,6 +97,11 @@ class TracePipeline:
         reading = Reading(request.target.partition("?")[0], request.body, _traces_told(request.headers))
         in_a_row = 0
         for chunk in reading.chunks():
+            if self._hurry:
+                lost = len(chunk) + reading.abandon()
+                self._ledger.accept(SIGNAL, lost)
+                self._lose(self._hurry, lost)
+                break
             yield from self._accept(self._watched(chunk, tracer), tracer)
             in_a_row += len(chunk) or AT_ONCE
             if in_a_row >= AT_ONCE:
@@ -116,6 +130,11 @@ class TracePipeline:
         named = [span for span in chunk if span.trace_id and span.span_id]
         self._lose("no_id", len(chunk) - len(named))
         for trace in by_trace(named) if named else ():
+            if self._is_enough(SPAN_WORK // 2 * len(trace)):
+                yield
+            if self._hurry:
+                self._lose(self._hurry, len(trace))
+                continue
             try:
                 prepared = self._processor.prepare(trace, tracer, int(self._clock.wall() * 1e9))
             except Exception as problem:  # noqa: BLE001 -- promise 1: one trace never takes the others with it
@@ -127,20 +146,37 @@ class TracePipeline:
     def _hold(self, prepared: Prepared) -> Iterator[None]:
         """Encode the spans and keep them for a flush."""
         encoded, lost = [], prepared.lost
-        for number, span in enumerate(prepared.spans, 1):
+        for span in prepared.spans:
+            if self._is_enough(SPAN_WORK + len(span.resource)):
+                yield
+            if self._hurry:
+                lost[self._hurry] += 1
+                continue
             try:
                 encoded.append(self._processor.finish(span))
             except Exception as problem:  # noqa: BLE001 -- promise 1: one span never takes the others with it
                 lost["defect"] += 1
                 self._complain(f"a span is dropped: {problem!r}")
-            if number % AT_ONCE == 0:
-                yield
         kept = [body for body in encoded if len(body) <= payloads.LARGEST_SPAN]
         lost["too_large"] += len(encoded) - len(kept)
-        if kept and not self._queue.put(payloads.held(prepared.origin, prepared.head, kept)):
+        if kept and not self._queue.put(payloads.held(self._same(prepared.origin), prepared.head, kept)):
             lost["buffer_full"] += len(kept)
         for reason, number in lost.items():
             self._lose(reason, number)
+
+    def _is_enough(self, work: int) -> bool:
+        """True if with so much more work it is time for a pause."""
+        self._work += work
+        if self._work < WORK_AT_ONCE:
+            return False
+        self._work = 0
+        return True
+
+    def _same(self, origin: Origin) -> Origin:
+        """The one before, if they are equal: nearly always, and what waits takes less memory."""
+        if origin != self._origin:
+            self._origin = origin
+        return self._origin
 
     def _lose(self, reason: str, number: int) -> None:
         if number:
@@ -163,7 +199,7 @@ class TracePipeline:
     def seal(self, *, last: bool = False) -> Iterator[Payload]:
         """Everything that waits, as payloads; what comes meanwhile waits for the next time, unless it is the `last`."""
         if last:
-            self._finish()
+            self._finish("shutdown")
         tags = self._function_tags()
         extra = len(tags.of_span)
         left = self._queue.spans
@@ -174,15 +210,18 @@ class TracePipeline:
             sealer = Sealer(SIGNAL, self._options.url + PATH, form, self._options.compression_level, self._numbers)
             yield sealer.seal([piece for piece, _ in encoded], [spans for _, spans in encoded])
 
-    def _finish(self) -> None:
-        """Read to the end what was cancelled midway."""
+    def _finish(self, reason: str) -> None:
+        """Read to the end what was cancelled midway; what takes more than `FINISH_S` is dropped for `reason`."""
+        until = self._clock.wall() + FINISH_S
         for reading in self._unfinished:
             for _ in reading:
-                pass
+                if self._clock.wall() > until:
+                    self._hurry = reason
+        self._hurry = ""
 
     def give_up(self, reason: str) -> None:
         """Drop everything that waits, without the work of sealing it."""
-        self._finish()
+        self._finish(reason)
         self._ledger.drop(SIGNAL, self.waiting, reason)
         self._queue.clear()
 

@@ -12,6 +12,8 @@ from typing import Final
 
 HIDDEN: Final = "?"
 LONGEST_KEPT: Final = 4096
+# Characters. What is longer is a list of values, and would keep everything else waiting.
+LONGEST_READ: Final = 65_536
 QUOTES_ARE_LITERALS: Final = ("mysql", "maria")
 QUOTES_ARE_NAMES: Final = ("postgres", "redshift", "oracle", "mssql", "sqlserver", "db2")
 LITERAL_WORDS: Final = frozenset({"TRUE", "FALSE", "NULL"})
@@ -49,8 +51,13 @@ _PART_OF_WORD: Final = re.compile(r"\w")
 
 def obfuscated(statement: str, dialect: str = "") -> str:
     """`statement` without literals and comments, its spaces unified, lists of literals as one. `dialect` is what the
-    tracer calls the database. Idempotent; takes time in proportion to the length.
+    tracer calls the database. What is beyond `LONGEST_READ` characters is left out. Idempotent; takes time in
+    proportion to the length.
     """
+    if len(statement) > LONGEST_READ:
+        statement = statement[:LONGEST_READ]  # a literal that is cut off is hidden to its end
+        if "\\" in statement:
+            return HIDDEN  # which reading makes sense, only the end tells
     literals = _quotes_are_literals(statement, dialect.lower())
     return (_kept if len(statement) <= LONGEST_KEPT else _obfuscated)(statement, literals)
 
