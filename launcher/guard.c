@@ -276,10 +276,13 @@ static void take_requests(struct guard *guard)
 
 /* --- time --- */
 
-/* Only then is it looked after: in between, it may be frozen. On Managed Instances it never is. */
+/* Only then is it looked after. One that has asked for the next event may still have a tracer waiting for an answer, and
+ * the function behind it: it asks early where it sends nothing at the end. If it is frozen then, so are we, and one look at
+ * most finds it silent for that: it must turn its loop to ask again. Otherwise, between events, it may be frozen; but never
+ * on Managed Instances. */
 static bool is_at_work(const struct guard *guard)
 {
-	return guard->child.id && (guard->turn == OURS || guard->ready->managed);
+	return guard->child.id && (guard->turn == OURS || guard->is_waiting || guard->ready->managed);
 }
 
 static void end_hang(struct guard *guard)
