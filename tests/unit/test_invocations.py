@@ -315,6 +315,25 @@ def test_what_ended_before_the_next_begins_is_not_the_next(life: Life) -> None:
     assert life.ledger.dropped("spans") == 1
 
 
+@pytest.mark.parametrize("header", [{}, {"lambda-runtime-aws-request-id": "r1"}])
+@pytest.mark.parametrize("quicker", [True, False])
+def test_a_start_that_is_told_twice_is_not_the_next_one_s(life: Life, quicker: bool, header: dict[str, str]) -> None:
+    """A client that had no answer tells again. Were it another invocation, each that follows would be one too late."""
+    if not quicker:
+        life.lookout.invoked("r1")
+    answers = [life.start({"headers": CARRIER}, header) for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2] is not None
+    if quicker:
+        life.lookout.invoked("r1")
+    life.end(None, ENDED | header)
+    life.done("r1")
+    ((span,),) = life.flush()
+    assert (span.meta["request_id"], span.trace_id) == ("r1", 1234)
+    for number in (2, 3):
+        assert life.run(f"r{number}", ended=ENDED | {"x-datadog-span-id": f"{number}"}).span_id == number
+    assert life.ledger.dropped("spans") == 0
+
+
 def test_an_end_that_is_told_twice_is_not_the_next_one_s(life: Life) -> None:
     life.run("r1")
     life.end(None, {"x-datadog-trace-id": "5", "x-datadog-span-id": "6"})

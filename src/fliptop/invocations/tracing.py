@@ -6,13 +6,14 @@ Source: extension-behaviour, 3.7.
 
 import math
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from fliptop import report
 from fliptop.clock import Clock
 from fliptop.enhanced.metrics import PROACTIVE_S
 from fliptop.http1 import Headers
-from fliptop.invocations.arrival import arrival, read_json
+from fliptop.invocations.arrival import Arrival, arrival, read_json
 from fliptop.invocations.capture import captured
 from fliptop.invocations.context import TID, Context
 from fliptop.invocations.ending import ending
@@ -166,11 +167,25 @@ class Invocations:
 
     def start(self, headers: Headers, body: bytes) -> Context | None:
         """A tracer says that an invocation has begun, and with which event. Returns the trace that it belongs to."""
-        invocation = self._starting(_request_id(headers))
+        request_id, digest = _request_id(headers), blake2b(body, digest_size=16).digest()
+        again = self._told_again(request_id, digest)
+        if again is not None:
+            return again.context
+        invocation = self._starting(request_id)
+        invocation.event = digest
         event = read_json(body)
         invocation.tags |= self._captured("function.request", event)
         invocation.arrival = arrival(event, dict(headers), self._options)
         return invocation.arrival.context
+
+    def _told_again(self, request_id: str, digest: bytes) -> Arrival | None:
+        """What has been made of the same words already: a client may not have had the answer, or be there twice. Taken
+        for the next invocation, they would shift what is told of all that follow.
+        """
+        known = self._find(request_id) if request_id else self._early or self._latest
+        if known is None or known.arrival is None or known.ending or known.is_done:
+            return None
+        return known.arrival if known.event == digest else None
 
     def _starting(self, request_id: str) -> Invocation:
         known = self._find(request_id) if request_id else self._latest
