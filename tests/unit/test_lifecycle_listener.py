@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from typing import Any
@@ -102,6 +103,29 @@ async def test_of_a_body_that_is_too_large_the_headers_count(life: Life) -> None
                     assert answer.startswith(b"HTTP/1.1 200")
                     assert b"x-datadog-trace-id: 5" in answer.lower()
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_long_stack_trace_fits_into_a_header(life: Life) -> None:
+    """That of an overflow has a thousand frames."""
+    frame = "at com.example.shop.orders.checkout.PlacesOrdersOfCustomersWhoAreKnown.place(Orders.java:1234)"
+    stack = "\n".join([f"\t{frame} ~[orders-1.0.jar:?]"] * 1024)
+    head = b"POST /lambda/end-invocation HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
+    head += b"".join(f"{name}: {value}\r\n".encode() for name, value in ENDED.items())
+    life.lookout.invoked("r1")
+    life.start()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as tasks:
+            handle = lifecycle_handler(lambda: life.lookout.invocations)
+            tasks.start_soon(serve, listening.dup(), handle, LIMITS)
+            async with await anyio.connect_tcp(*listening.getsockname()) as stream:
+                await stream.send(head + b"x-datadog-invocation-error-stack: " + base64.b64encode(stack.encode()))
+                await stream.send(b"\r\n\r\n{}")
+                assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+            tasks.cancel_scope.cancel()
+    life.done("r1")
+    ((span,),) = life.flush()
+    assert (span.error, span.meta["error.stack"]) == (1, stack)
 
 
 text = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"))
