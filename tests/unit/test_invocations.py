@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fliptop.invocations.invocation import PRIORITY
 from fliptop.invocations.lookout import LOAD, MOST_OF_RUNS, OWN, Lookout
 from fliptop.invocations.options import InvocationOptions, Naming
-from fliptop.invocations.tracing import MOST_KNOWN, Invocations, Outlets
+from fliptop.invocations.tracing import MOST_IN_A_ROW, MOST_KNOWN, Invocations, Outlets
 from fliptop.outbox.ledger import Ledger
 from fliptop.platform.telemetry import Record
 from fliptop.traces.span import Chunk, Span, Tracer
@@ -347,7 +347,7 @@ def test_without_telemetry_the_tracer_s_word_counts(life: Life) -> None:
     life.end()
     assert life.flush() == [], "the platform may still tell"
     life.lookout.invoked("r2")
-    ((span,),) = life.flush(last=True)
+    ((span,),) = life.flush()
     assert (span.meta["request_id"], span.duration) == ("r1", NS // 2)
 
 
@@ -419,6 +419,15 @@ def test_between_flushes_only_the_latest_waits(life: Life) -> None:
         life.done(f"r{number}")
     assert [chunk[0].meta["request_id"] for chunk, _ in life.sent] == [f"r{number}" for number in range(8)]
     assert len(life.flush()) == 10
+
+
+def test_records_that_never_come_cost_no_more_memory_than_a_few_invocations(life: Life) -> None:
+    life.init()
+    for number in range(100):
+        life.lookout.invoked(f"r{number}")
+        life.start()
+        life.end()
+    assert len(life.sent) == 100 - MOST_IN_A_ROW
 
 
 def test_a_pipeline_that_fails_costs_that_trace(life: Life, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

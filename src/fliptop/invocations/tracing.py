@@ -25,6 +25,7 @@ from fliptop.traces.span import Chunk, Span, Tracer
 
 # Many can run at once on Managed Instances; elsewhere there is one, and those whose last records are on their way.
 MOST_KNOWN: Final = 256
+MOST_IN_A_ROW: Final = 16
 MOST_PAST: Final = 16
 REQUEST_ID: Final = "lambda-runtime-aws-request-id"
 SPANS: Final = "spans"
@@ -56,6 +57,8 @@ class Invocations:
         # A tracer may be quicker than INVOKE.
         self._early: Invocation | None = None
         self._first = outlets.first
+        # Where the platform has none, it is the tracer's word that an invocation is over.
+        self._has_telemetry = False
         self._ready_s = math.inf
         # How the environment became ready. In a trace already if a tracer that makes the invocation's span itself has
         # told of it: then it goes alone.
@@ -71,6 +74,7 @@ class Invocations:
         """Take what a telemetry record tells."""
         what = self._OF.get(record.type)
         if what is not None:
+            self._has_telemetry = True
             what(self, record, (record.time_ms or round(self._clock.wall() * 1000)) * _NS)
 
     def _started(self, record: Record, at_ns: int) -> None:
@@ -113,7 +117,9 @@ class Invocations:
         for other in list(self._known.values()):  # of the one before, something may still be on its way
             if other.is_done and other is not latest:
                 self._send(other)
-        if len(self._known) > MOST_KNOWN:
+            elif other.ending is not None and other is not invocation and not self._has_telemetry:
+                self._send(other)
+        if len(self._known) > (MOST_KNOWN if self._options.managed else MOST_IN_A_ROW):
             self._send(next(iter(self._known.values())))
 
     def _find(self, request_id: str) -> Invocation | None:
