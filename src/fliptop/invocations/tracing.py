@@ -114,10 +114,12 @@ class Invocations:
             self._send(before)
         self._past.pop(invocation.request_id, None)
         self._known[invocation.request_id] = self._latest = invocation
-        for other in list(self._known.values()):  # of the one before, something may still be on its way
-            if other.is_done and other is not latest:
-                self._send(other)
-            elif other.ending is not None and other is not invocation and not self._has_telemetry:
+        for other in list(self._known.values()):
+            if self._has_telemetry:  # of the one before, something may still be on its way
+                is_over = other.is_done and other is not latest
+            else:
+                is_over = other.ending is not None and other is not invocation
+            if is_over:
                 self._send(other)
         if len(self._known) > (MOST_KNOWN if self._options.managed else MOST_IN_A_ROW):
             self._send(next(iter(self._known.values())))
