@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
@@ -80,3 +81,23 @@ def test_without_a_port_there_are_only_spans_made_here(here: Here) -> None:
     spans = parts.traces(here)
     part = parts.apm(here, None, spans)
     assert (part.pipelines, part.tasks, part.collect, part.inbox) == ((spans,), (), None, None)
+
+
+@pytest.mark.parametrize(("told", "loads"), [(" True", True), ("1", True), ("false", False), ("", False)])
+def test_for_a_tracer_that_will_tell_of_invocations_all_is_loaded(here: Here, told: str, loads: bool) -> None:
+    here = here._replace(environ={**here.environ, "DD_UNIVERSAL_INSTRUMENTATION": told})
+    made: list[object] = []
+    spans = parts.traces(here)
+    spans.when_made(made.append)
+    (lookout,) = parts.invocations(here, None, spans, None).pipelines
+    assert (len(made), vars(lookout)["_loaded"] is not None) == (loads, loads)
+    assert not loads or spans().watch is not None
+
+
+def test_what_cannot_be_prepared_costs_nothing_else(
+    here: Here, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = here._replace(environ={**here.environ, "DD_UNIVERSAL_INSTRUMENTATION": "true"})
+    monkeypatch.setitem(sys.modules, "fliptop.invocations.tracing", None)
+    assert parts.invocations(here, None, parts.traces(here), None).pipelines
+    assert "cannot be prepared" in said[0]
