@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -18,7 +19,7 @@ from fliptop.invocations.tracing import Invocations
 from fliptop.listeners.http import serve
 from fliptop.listeners.lifecycle import LIMITS, lifecycle_handler
 from tests.conftest import MovedClock
-from tests.unit.test_invocations import ENDED, Life
+from tests.unit.test_invocations import ENDED, OPTIONS, Life
 from tests.unit.test_triggers import CARRIER
 
 
@@ -103,6 +104,24 @@ async def test_of_a_body_that_is_too_large_the_headers_count(life: Life) -> None
                     assert answer.startswith(b"HTTP/1.1 200")
                     assert b"x-datadog-trace-id: 5" in answer.lower()
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_many_invocations_at_once_keep_their_connections() -> None:
+    life = Life(MovedClock(), OPTIONS._replace(managed=True))
+    handle = lifecycle_handler(lambda: life.lookout.invocations)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as tasks, AsyncExitStack() as open_:
+            tasks.start_soon(serve, listening.dup(), handle, LIMITS)
+            address = listening.getsockname()
+            streams = [await open_.enter_async_context(await anyio.connect_tcp(*address)) for _ in range(100)]
+            for what in ("start", "end"):
+                for number, stream in enumerate(streams):
+                    head = f"POST /lambda/{what}-invocation HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
+                    await stream.send(f"{head}lambda-runtime-aws-request-id: r{number}\r\n\r\n{{}}".encode())
+                    assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+            tasks.cancel_scope.cancel()
+    assert all(one.ending is not None for one in life.lookout.invocations._known.values())
 
 
 @pytest.mark.anyio

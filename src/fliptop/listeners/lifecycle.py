@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from fliptop.invocations.tracing import Invocations
 
 # As large as an event or an answer can be; of what is larger, the headers count. In one of those a whole stack trace
-# may come, in Base64: of an overflow, a thousand frames.
-LIMITS: Final = Limits(body_bytes=6 * 1024 * 1024, head_bytes=512 * 1024)
+# may come, in Base64: of an overflow, a thousand frames. On Managed Instances many invocations run at once, each with a
+# connection that is kept for its end.
+LIMITS: Final = Limits(connections=128, body_bytes=6 * 1024 * 1024, head_bytes=512 * 1024)
 _NOTHING: Final = b"{}"
 
 
