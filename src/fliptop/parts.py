@@ -254,7 +254,8 @@ def invocations(
     tasks = []
     if listening is not None:
         handler = lifecycle.lifecycle_handler(lambda: lookout.invocations)
-        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, lifecycle.LIMITS), listening))
+        limits = lifecycle.LIMITS_AT_ONCE if here.managed else lifecycle.LIMITS
+        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, limits), listening))
     return Part((lookout,), tuple(tasks), takers=(lookout.take,), observer=lookout)
 
 

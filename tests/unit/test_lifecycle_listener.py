@@ -91,7 +91,7 @@ def test_a_defect_is_told_and_the_function_goes_on(said: list[str]) -> None:
 
 
 @pytest.mark.anyio
-async def test_of_a_body_that_is_too_large_the_headers_count(life: Life) -> None:
+async def test_of_a_body_that_is_too_large_the_headers_count(life: Life, said: list[str]) -> None:
     handle = lifecycle_handler(lambda: life.lookout.invocations)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with anyio.create_task_group() as tasks:
@@ -104,6 +104,10 @@ async def test_of_a_body_that_is_too_large_the_headers_count(life: Life) -> None
                     assert answer.startswith(b"HTTP/1.1 200")
                     assert b"x-datadog-trace-id: 5" in answer.lower()
             tasks.cancel_scope.cancel()
+    assert "too_large" in said[0]
+    for _ in range(2):
+        assert handle(Request("POST", "/lambda/start-invocation", refused="no_room")).status == 200
+    assert ["no_room" in line for line in said] == [False, True]
 
 
 @pytest.mark.anyio
