@@ -14,6 +14,7 @@ enum {
 	MARGIN_MS = 150,	/* before an invocation's deadline; the extension keeps more (lifecycle/deadline.py) */
 	LOADING_MS = 5000,	/* how long the platform waits for an extension that has not loaded yet */
 	TICK_MS = 1000,		/* while the extension is at work, it is looked after this often */
+	FROZEN_MS = 250,	/* how much later we look where all was frozen */
 	SILENT_TICKS = 5,	/* after so many without a sign of life it hangs */
 	LOADING_TICKS = 10,	/* likewise, before the first one */
 	MOST_IN_A_ROW = 3,	/* deaths without an event served between them */
@@ -276,10 +277,20 @@ static void take_requests(struct guard *guard)
 
 /* --- time --- */
 
-/* Only then is it looked after: in between, it may be frozen. On Managed Instances it never is. */
+/* Only then is it looked after. While the platform's turn lasts, the function may still run, with a tracer that waits for
+ * one that loads, or has asked early for the next event. One that was late may just go on slowly then; but on Managed
+ * Instances nothing is ever frozen. */
 static bool is_at_work(const struct guard *guard)
 {
-	return guard->child.id && (guard->turn == OURS || guard->ready->managed);
+	bool may_be_waited_for = guard->is_waiting || !guard->has_loaded;
+
+	return guard->child.id && (guard->turn == OURS || may_be_waited_for || guard->ready->managed);
+}
+
+/* Frozen, it gives no sign; but then we come late ourselves. */
+static bool has_been_frozen(const struct guard *guard)
+{
+	return guard->turn != OURS && !guard->ready->managed && now_ms() >= guard->ticked_at + TICK_MS + FROZEN_MS;
 }
 
 static void end_hang(struct guard *guard)
@@ -293,13 +304,14 @@ static void end_hang(struct guard *guard)
 
 static void look_after(struct guard *guard)
 {
+	bool was_frozen = has_been_frozen(guard);
 	uint64_t beats;
 
 	guard->ticked_at = now_ms();
 	/* Without a pidfd nothing tells of its end while a process that it has forked holds the connection. */
 	if (guard->child.process < 0)
 		take_requests(guard);
-	if (!guard->child.ledger || !guard->child.id)
+	if (!guard->child.ledger || !guard->child.id || was_frozen)
 		return;
 	beats = guard->child.ledger->beats;
 	guard->silent = beats == guard->beats ? guard->silent + 1 : 0;

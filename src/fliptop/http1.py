@@ -78,11 +78,12 @@ class ServerSide:
     Feed what was read to `receive`; it yields every request that is now complete (clients may pipeline). Answer each
     with `respond` before asking for the next one. A body of more than `max_body` bytes, or one for which there is no
     `room`, is read to its end all the same, because few clients look for an answer before they have sent everything;
-    but it is not kept. Say `close` when the connection is gone.
+    but it is not kept. A head that is not complete after `max_head` bytes is a `ProtocolError`. Say `close` when the
+    connection is gone.
     """
 
-    def __init__(self, max_body: int, room: Room | None = None) -> None:
-        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER_BYTES)
+    def __init__(self, max_body: int, room: Room | None = None, max_head: int = MAX_HEADER_BYTES) -> None:
+        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=max_head)
         self._max_body = max_body
         self._room = room or Room(max_body)
         self._head: h11.Request | None = None

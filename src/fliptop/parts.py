@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from fliptop import report
 from fliptop.choices import (
     dogstatsd_options,
     invocation_options,
@@ -25,7 +26,7 @@ from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import Pipeline
 from fliptop.http1 import Request
 from fliptop.identity import Identity
-from fliptop.invocations.lookout import WRAPPER, Lookout
+from fliptop.invocations.lookout import WRAPPER, Lookout, is_told
 from fliptop.late import Late
 from fliptop.lifecycle.deadline import cpu_share, memory_mb
 from fliptop.lifecycle.loop import Observer
@@ -251,8 +252,19 @@ def invocations(
         pipeline.watch = lookout.watch
 
     spans.when_made(watch)
+    if is_told(here.environ):
+        _prepare(lookout, spans)
     tasks = []
     if listening is not None:
         handler = lifecycle.lifecycle_handler(lambda: lookout.invocations)
-        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, lifecycle.LIMITS), listening))
+        limits = lifecycle.LIMITS_AT_ONCE if here.managed else lifecycle.LIMITS
+        tasks.append(Task("lifecycle listener", lambda: serve(listening.dup(), handler, limits), listening))
     return Part((lookout,), tuple(tasks), takers=(lookout.take,), observer=lookout)
+
+
+def _prepare(lookout: Lookout, spans: "Late[TracePipeline]") -> None:
+    """Load now, while the function initialises, what it would wait for in its first invocation."""
+    try:
+        _ = lookout.invocations, spans()
+    except Exception as problem:  # noqa: BLE001 -- promise 1: the first request meets it again, and costs itself alone
+        report.error(f"traces cannot be prepared for: {problem!r}")

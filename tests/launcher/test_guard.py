@@ -331,6 +331,22 @@ def test_one_that_hangs_is_started_again(stage: Stage) -> None:
     assert stage.events() == ["r1", "r2", "SHUTDOWN"]
 
 
+def test_one_that_hangs_after_it_has_asked_for_the_next_event_is_started_again(stage: Stage) -> None:
+    """The function may still run, and its tracer wait for an answer until both time out."""
+    lives: list[list[Any]] = [["beat once", "ask", "event", "ask", "hang"], SERVES]
+    played = stage.play(lives, [invoke(900, "r1")], [stage.after_births(2), invoke(9, "r2")], SHUTDOWN)
+    assert played.headlines() == [("DD_EXTENSION_DIED", "hang")]
+    assert (played.nexts, stage.events()) == (3, ["r1", "r2", "SHUTDOWN"])
+
+
+@pytest.mark.slow
+def test_one_that_hangs_while_it_loads_is_started_again(stage: Stage) -> None:
+    """After it has missed its first event, the function may still run."""
+    played = stage.play([["hang"], SERVES], [invoke(900, "r1")], [stage.after_births(2), invoke(9, "r2")], SHUTDOWN)
+    assert [key for key, _ in played.headlines()] == ["DD_EXTENSION_LATE", "DD_EXTENSION_DIED"]
+    assert stage.events() == ["r2", "SHUTDOWN"]
+
+
 @pytest.mark.slow
 def test_one_that_hangs_where_no_invocation_tells_is_started_again(stage: Stage) -> None:
     """Managed Instances tell of SHUTDOWN alone, and are never frozen."""

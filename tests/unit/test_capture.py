@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -50,6 +51,31 @@ def test_what_is_deep_is_told_as_json() -> None:
 def test_secrets_are_left_out(key: str, value: Any) -> None:
     assert tags({"a": {key: value}}) == {f"a.{key}": "redacted"}
     assert tags({"a": {key: value}}, 1) == {"a": json.dumps({key: "redacted"}, separators=(",", ":"))}
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_secrets_in_json_that_is_not_taken_apart_are_left_out(depth: int) -> None:
+    body = json.dumps({"user": {"password": "s3cret"}})
+    found = tags({"a": {"body": body, "more": [body], "twice": json.dumps(body)}}, depth)
+    assert "s3cret" not in json.dumps(found)
+    assert "redacted" in json.dumps(found)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 10])
+@pytest.mark.parametrize("item", ["{}", "[]", "[[]]", '{"a":{}}', "0"])
+def test_no_payload_takes_more_time_than_what_is_told_of_it(item: str, depth: int) -> None:
+    """Time is that of the function, which waits. So what is looked at is counted, not timed."""
+
+    class Counted(list[Any]):
+        looked_at = 0
+
+        def __iter__(self) -> Iterator[Any]:
+            for one in super().__iter__():
+                Counted.looked_at += 1
+                yield one
+
+    captured("function.request", {"k" * 1000: Counted([json.loads(item)] * 1_000_000)}, depth)
+    assert Counted.looked_at < 20_000
 
 
 def test_there_is_an_end() -> None:

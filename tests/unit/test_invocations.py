@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fliptop.invocations.invocation import PRIORITY
 from fliptop.invocations.lookout import LOAD, MOST_OF_RUNS, OWN, Lookout
 from fliptop.invocations.options import InvocationOptions, Naming
-from fliptop.invocations.tracing import MOST_KNOWN, Invocations, Outlets
+from fliptop.invocations.tracing import MOST_IN_A_ROW, MOST_KNOWN, Invocations, Outlets
 from fliptop.outbox.ledger import Ledger
 from fliptop.platform.telemetry import Record
 from fliptop.traces.span import Chunk, Span, Tracer
@@ -315,6 +315,25 @@ def test_what_ended_before_the_next_begins_is_not_the_next(life: Life) -> None:
     assert life.ledger.dropped("spans") == 1
 
 
+@pytest.mark.parametrize("header", [{}, {"lambda-runtime-aws-request-id": "r1"}])
+@pytest.mark.parametrize("quicker", [True, False])
+def test_a_start_that_is_told_twice_is_not_the_next_one_s(life: Life, quicker: bool, header: dict[str, str]) -> None:
+    """A client that had no answer tells again. Were it another invocation, each that follows would be one too late."""
+    if not quicker:
+        life.lookout.invoked("r1")
+    answers = [life.start({"headers": CARRIER}, header) for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2] is not None
+    if quicker:
+        life.lookout.invoked("r1")
+    life.end(None, ENDED | header)
+    life.done("r1")
+    ((span,),) = life.flush()
+    assert (span.meta["request_id"], span.trace_id) == ("r1", 1234)
+    for number in (2, 3):
+        assert life.run(f"r{number}", ended=ENDED | {"x-datadog-span-id": f"{number}"}).span_id == number
+    assert life.ledger.dropped("spans") == 0
+
+
 def test_an_end_that_is_told_twice_is_not_the_next_one_s(life: Life) -> None:
     life.run("r1")
     life.end(None, {"x-datadog-trace-id": "5", "x-datadog-span-id": "6"})
@@ -328,7 +347,7 @@ def test_without_telemetry_the_tracer_s_word_counts(life: Life) -> None:
     life.end()
     assert life.flush() == [], "the platform may still tell"
     life.lookout.invoked("r2")
-    ((span,),) = life.flush(last=True)
+    ((span,),) = life.flush()
     assert (span.meta["request_id"], span.duration) == ("r1", NS // 2)
 
 
@@ -400,6 +419,15 @@ def test_between_flushes_only_the_latest_waits(life: Life) -> None:
         life.done(f"r{number}")
     assert [chunk[0].meta["request_id"] for chunk, _ in life.sent] == [f"r{number}" for number in range(8)]
     assert len(life.flush()) == 10
+
+
+def test_records_that_never_come_cost_no_more_memory_than_a_few_invocations(life: Life) -> None:
+    life.init()
+    for number in range(100):
+        life.lookout.invoked(f"r{number}")
+        life.start()
+        life.end()
+    assert len(life.sent) == 100 - MOST_IN_A_ROW
 
 
 def test_a_pipeline_that_fails_costs_that_trace(life: Life, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

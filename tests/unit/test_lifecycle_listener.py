@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -17,7 +19,7 @@ from fliptop.invocations.tracing import Invocations
 from fliptop.listeners.http import serve
 from fliptop.listeners.lifecycle import LIMITS, lifecycle_handler
 from tests.conftest import MovedClock
-from tests.unit.test_invocations import ENDED, Life
+from tests.unit.test_invocations import ENDED, OPTIONS, Life
 from tests.unit.test_triggers import CARRIER
 
 
@@ -89,7 +91,7 @@ def test_a_defect_is_told_and_the_function_goes_on(said: list[str]) -> None:
 
 
 @pytest.mark.anyio
-async def test_of_a_body_that_is_too_large_the_headers_count(life: Life) -> None:
+async def test_of_a_body_that_is_too_large_the_headers_count(life: Life, said: list[str]) -> None:
     handle = lifecycle_handler(lambda: life.lookout.invocations)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         async with anyio.create_task_group() as tasks:
@@ -102,6 +104,51 @@ async def test_of_a_body_that_is_too_large_the_headers_count(life: Life) -> None
                     assert answer.startswith(b"HTTP/1.1 200")
                     assert b"x-datadog-trace-id: 5" in answer.lower()
             tasks.cancel_scope.cancel()
+    assert "too_large" in said[0]
+    for _ in range(2):
+        assert handle(Request("POST", "/lambda/start-invocation", refused="no_room")).status == 200
+    assert ["no_room" in line for line in said] == [False, True]
+
+
+@pytest.mark.anyio
+async def test_many_invocations_at_once_keep_their_connections() -> None:
+    life = Life(MovedClock(), OPTIONS._replace(managed=True))
+    handle = lifecycle_handler(lambda: life.lookout.invocations)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as tasks, AsyncExitStack() as open_:
+            tasks.start_soon(serve, listening.dup(), handle, LIMITS)
+            address = listening.getsockname()
+            streams = [await open_.enter_async_context(await anyio.connect_tcp(*address)) for _ in range(100)]
+            for what in ("start", "end"):
+                for number, stream in enumerate(streams):
+                    head = f"POST /lambda/{what}-invocation HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
+                    await stream.send(f"{head}lambda-runtime-aws-request-id: r{number}\r\n\r\n{{}}".encode())
+                    assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+            tasks.cancel_scope.cancel()
+    assert all(one.ending is not None for one in life.lookout.invocations._known.values())
+
+
+@pytest.mark.anyio
+async def test_a_long_stack_trace_fits_into_a_header(life: Life) -> None:
+    """That of an overflow has a thousand frames."""
+    frame = "at com.example.shop.orders.checkout.PlacesOrdersOfCustomersWhoAreKnown.place(Orders.java:1234)"
+    stack = "\n".join([f"\t{frame} ~[orders-1.0.jar:?]"] * 1024)
+    head = b"POST /lambda/end-invocation HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n"
+    head += b"".join(f"{name}: {value}\r\n".encode() for name, value in ENDED.items())
+    life.lookout.invoked("r1")
+    life.start()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as tasks:
+            handle = lifecycle_handler(lambda: life.lookout.invocations)
+            tasks.start_soon(serve, listening.dup(), handle, LIMITS)
+            async with await anyio.connect_tcp(*listening.getsockname()) as stream:
+                await stream.send(head + b"x-datadog-invocation-error-stack: " + base64.b64encode(stack.encode()))
+                await stream.send(b"\r\n\r\n{}")
+                assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+            tasks.cancel_scope.cancel()
+    life.done("r1")
+    ((span,),) = life.flush()
+    assert (span.error, span.meta["error.stack"]) == (1, stack)
 
 
 text = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"))

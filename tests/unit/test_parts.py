@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
@@ -91,3 +92,23 @@ def test_on_a_small_function_less_may_wait(here: Here) -> None:
         dropped = here.ledger.dropped("spans", "buffer_full")
     assert 100 < dropped < 120, "9 MiB of nearly 20"
     spans.give_up("shutdown")
+
+
+@pytest.mark.parametrize(("told", "loads"), [(" True", True), ("1", True), ("false", False), ("", False)])
+def test_for_a_tracer_that_will_tell_of_invocations_all_is_loaded(here: Here, told: str, loads: bool) -> None:
+    here = here._replace(environ={**here.environ, "DD_UNIVERSAL_INSTRUMENTATION": told})
+    made: list[object] = []
+    spans = parts.traces(here)
+    spans.when_made(made.append)
+    (lookout,) = parts.invocations(here, None, spans, None).pipelines
+    assert (len(made), vars(lookout)["_loaded"] is not None) == (loads, loads)
+    assert not loads or spans().watch is not None
+
+
+def test_what_cannot_be_prepared_costs_nothing_else(
+    here: Here, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = here._replace(environ={**here.environ, "DD_UNIVERSAL_INSTRUMENTATION": "true"})
+    monkeypatch.setitem(sys.modules, "fliptop.invocations.tracing", None)
+    assert parts.invocations(here, None, parts.traces(here), None).pipelines
+    assert "cannot be prepared" in said[0]

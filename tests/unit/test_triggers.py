@@ -503,6 +503,11 @@ def test_a_bus_s_event_in_a_queue_or_a_topic(outer: str) -> None:
     assert found.origin.wrapped.service == "my-bus"
 
 
+def test_a_bus_s_event_in_a_topic_s_message_in_a_queue_s() -> None:
+    found = arrived(message(ENVELOPE | {"Message": json.dumps(BUS), "MessageAttributes": {}}))
+    assert found.context == arrived(BUS).context is not None
+
+
 def test_a_binary_attribute() -> None:
     attribute = {"dataType": "Binary", "binaryValue": packed(CARRIER)}
     assert arrived(message({}, messageAttributes={"_datadog": attribute})).context == CONTEXT

@@ -5,8 +5,9 @@ Unlike there, what looks like a secret is left out whatever its value and wherev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -20,6 +21,8 @@ _SECRETS: Final = frozenset(
 )
 _REDACTED: Final = "redacted"
 
+T = TypeVar("T")
+
 
 def captured(root: str, payload: Any, depth: int) -> dict[str, str]:
     """The tags for `payload`, named `root` and what is below; what is deeper than `depth` is told as JSON. Of more than
@@ -28,20 +31,23 @@ def captured(root: str, payload: Any, depth: int) -> dict[str, str]:
     tags: dict[str, str] = {}
     size = 0
     for name, text in _flat(root, payload, min(depth, DEEPEST)):
-        size += len(name) + min(len(text), LONGEST)
+        size += len(name) + min(len(text or ""), LONGEST)
         if len(tags) >= MOST_TAGS or size > MOST_TEXT:
             tags[root] = "truncated"
             break
-        tags[name] = text[:LONGEST]
+        if text is not None:
+            tags[name] = text[:LONGEST]
     return tags
 
 
-def _flat(name: str, value: Any, left: int) -> Iterator[tuple[str, str]]:
-    """Pairs of a name and a text, depth first; `left` levels may be taken apart."""
+def _flat(name: str, value: Any, left: int) -> Iterator[tuple[str, str | None]]:
+    """Pairs of a name and a text, depth first; `left` levels may be taken apart. An empty object is no text, but takes
+    its time: the function waits, and a payload can be millions of them.
+    """
     if _is_secret(name.rpartition(".")[2]):
         yield name, _REDACTED
     elif isinstance(value, str):
-        inner = _inner(value) if left > 0 else value
+        inner = _inner(value) if left > 0 else _Cut().of(value)
         if isinstance(inner, str):
             yield name, inner
         else:
@@ -49,9 +55,9 @@ def _flat(name: str, value: Any, left: int) -> Iterator[tuple[str, str]]:
     elif not isinstance(value, dict | list):
         yield name, _json(value)
     elif left <= 0:
-        yield name, _json(_without_secrets(value, DEEPEST))
-    elif value == []:
-        yield name, "[]"
+        yield name, _json(_Cut().of(value))
+    elif not value:
+        yield name, "[]" if isinstance(value, list) else None
     else:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, inner in items:
@@ -66,14 +72,38 @@ def _inner(text: str) -> Any:
         return text
 
 
-def _without_secrets(value: Any, left: int) -> Any:
-    if left <= 0:
-        return "…"
-    if isinstance(value, dict):
+class _Cut:
+    """A copy of a value without secrets, in JSON texts inside it too, and without what would be too far behind to be
+    told: whatever is looked at takes a character at least.
+    """
+
+    def __init__(self) -> None:
+        self._left = LONGEST
+
+    def of(self, value: Any, levels: int = DEEPEST) -> Any:
+        """The copy of `value`; what is deeper than `levels` is left out."""
+        self._left -= 1
+        if isinstance(value, str):
+            return self._text(value, levels)
+        if not isinstance(value, dict | list):
+            return value
+        if levels <= 0:
+            return "…"
+        if isinstance(value, list):
+            return [self.of(inner, levels - 1) for inner in self._near(value)]
         return {
-            key: _REDACTED if _is_secret(key) else _without_secrets(inner, left - 1) for key, inner in value.items()
+            key: _REDACTED if _is_secret(key) else self.of(inner, levels - 1)
+            for key, inner in self._near(value.items())
         }
-    return [_without_secrets(inner, left - 1) for inner in value] if isinstance(value, list) else value
+
+    def _near(self, items: Iterable[T]) -> Iterator[T]:
+        return takewhile(lambda _: self._left > 0, items)
+
+    def _text(self, text: str, levels: int) -> str:
+        """`text`, as it is unless it is JSON that must be cut."""
+        inner = _inner(text) if text.lstrip().startswith(("{", "[", '"')) else text
+        cut = inner if inner is text else self.of(inner, levels - 1)
+        return text if cut == inner else _json(cut)
 
 
 def _is_secret(key: str) -> bool:

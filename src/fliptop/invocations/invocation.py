@@ -25,9 +25,9 @@ class Invocation:
     """What has been told about one request so far.
 
     `told_by`: who has said that it began; `start_ns`: when. `arrival` and `ending` are what the tracer has said, before
-    and after; `own` is the span by which it stands for the invocation in what it sends, and `tracer` what it says about
-    itself there. `tags` are for the span. `is_first`: no other has been in this environment. `status` is the platform's
-    word on how it ended, None until then.
+    and after (`event`: a digest of the body that the first was in); `own` is the span by which it stands for the
+    invocation in what it sends, and `tracer` what it says about itself there. `tags` are for the span. `is_first`: no
+    other has been in this environment. `status` is the platform's word on how it ended, None until then.
     """
 
     request_id: str
@@ -35,6 +35,7 @@ class Invocation:
     is_first: bool = False
     told_by: set[str] = field(default_factory=set)
     tags: dict[str, str] = field(default_factory=dict)
+    event: bytes = b""
     arrival: Arrival | None = None
     ending: Ending | None = None
     own: Span | None = None

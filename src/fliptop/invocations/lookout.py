@@ -6,7 +6,7 @@ The rest of the package is loaded when a tracer first tells of an invocation; th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from fliptop.clock import Clock
@@ -28,6 +28,13 @@ WRAPPER: Final = "/opt/datadog_wrapper"
 # Of init there are four records, of each invocation an event and three records. What is older concerns no tracer.
 MOST_OF_INIT: Final = 8
 MOST_OF_RUNS: Final = 32
+
+
+def is_told(environ: Mapping[str, str]) -> bool:
+    """True where the user has said that a tracer will tell of invocations. The launcher goes by the same words, and
+    lets the function start when all is loaded (`launcher/handover.c`).
+    """
+    return environ.get("DD_UNIVERSAL_INSTRUMENTATION", "").strip().lower() in {"true", "t", "1"}
 
 
 class Lookout:

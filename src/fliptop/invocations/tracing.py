@@ -6,13 +6,14 @@ Source: extension-behaviour, 3.7.
 
 import math
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from fliptop import report
 from fliptop.clock import Clock
 from fliptop.enhanced.metrics import PROACTIVE_S
 from fliptop.http1 import Headers
-from fliptop.invocations.arrival import arrival, read_json
+from fliptop.invocations.arrival import Arrival, arrival, read_json
 from fliptop.invocations.capture import captured
 from fliptop.invocations.context import TID, Context
 from fliptop.invocations.ending import ending
@@ -24,6 +25,7 @@ from fliptop.traces.span import Chunk, Span, Tracer
 
 # Many can run at once on Managed Instances; elsewhere there is one, and those whose last records are on their way.
 MOST_KNOWN: Final = 256
+MOST_IN_A_ROW: Final = 16
 MOST_PAST: Final = 16
 REQUEST_ID: Final = "lambda-runtime-aws-request-id"
 SPANS: Final = "spans"
@@ -55,6 +57,8 @@ class Invocations:
         # A tracer may be quicker than INVOKE.
         self._early: Invocation | None = None
         self._first = outlets.first
+        # Where the platform has none, it is the tracer's word that an invocation is over.
+        self._has_telemetry = False
         self._ready_s = math.inf
         # How the environment became ready. In a trace already if a tracer that makes the invocation's span itself has
         # told of it: then it goes alone.
@@ -70,6 +74,7 @@ class Invocations:
         """Take what a telemetry record tells."""
         what = self._OF.get(record.type)
         if what is not None:
+            self._has_telemetry = True
             what(self, record, (record.time_ms or round(self._clock.wall() * 1000)) * _NS)
 
     def _started(self, record: Record, at_ns: int) -> None:
@@ -109,10 +114,14 @@ class Invocations:
             self._send(before)
         self._past.pop(invocation.request_id, None)
         self._known[invocation.request_id] = self._latest = invocation
-        for other in list(self._known.values()):  # of the one before, something may still be on its way
-            if other.is_done and other is not latest:
+        for other in list(self._known.values()):
+            if self._has_telemetry:  # of the one before, something may still be on its way
+                is_over = other.is_done and other is not latest
+            else:
+                is_over = other.ending is not None and other is not invocation
+            if is_over:
                 self._send(other)
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > (MOST_KNOWN if self._options.managed else MOST_IN_A_ROW):
             self._send(next(iter(self._known.values())))
 
     def _find(self, request_id: str) -> Invocation | None:
@@ -166,11 +175,25 @@ class Invocations:
 
     def start(self, headers: Headers, body: bytes) -> Context | None:
         """A tracer says that an invocation has begun, and with which event. Returns the trace that it belongs to."""
-        invocation = self._starting(_request_id(headers))
+        request_id, digest = _request_id(headers), blake2b(body, digest_size=16).digest()
+        again = self._told_again(request_id, digest)
+        if again is not None:
+            return again.context
+        invocation = self._starting(request_id)
+        invocation.event = digest
         event = read_json(body)
         invocation.tags |= self._captured("function.request", event)
         invocation.arrival = arrival(event, dict(headers), self._options)
         return invocation.arrival.context
+
+    def _told_again(self, request_id: str, digest: bytes) -> Arrival | None:
+        """What has been made of the same words already: a client may not have had the answer, or be there twice. Taken
+        for the next invocation, they would shift what is told of all that follow.
+        """
+        known = self._find(request_id) if request_id else self._early or self._latest
+        if known is None or known.arrival is None or known.ending or known.is_done:
+            return None
+        return known.arrival if known.event == digest else None
 
     def _starting(self, request_id: str) -> Invocation:
         known = self._find(request_id) if request_id else self._latest

@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import SocketListener, SocketStream
 
 from fliptop import report
-from fliptop.http1 import ProtocolError, Request, Response, Room, ServerSide
+from fliptop.http1 import MAX_HEADER_BYTES, ProtocolError, Request, Response, Room, ServerSide
 
 Handler = Callable[[Request], Response]
 
@@ -17,11 +17,14 @@ ACCEPT_PAUSE_S: Final = 0.1
 
 
 class Limits(NamedTuple):
-    """Ceilings of one listener: open connections, bytes of one request's body, and of all bodies that are arriving."""
+    """Ceilings of one listener: open connections, bytes of one request's body, of all bodies that are arriving, and of
+    one request's head.
+    """
 
     connections: int = 16
     body_bytes: int = 2 * 1024 * 1024
     bodies_bytes: int = 8 * 1024 * 1024
+    head_bytes: int = MAX_HEADER_BYTES
 
 
 class Places:
@@ -64,7 +67,7 @@ async def serve(listening: socket.socket, handler: Handler, limits: Limits | Non
     places, room = Places(limits.connections), Room(limits.bodies_bytes)
 
     async def connection(stream: SocketStream, place: anyio.CancelScope) -> None:
-        protocol = ServerSide(limits.body_bytes, room)
+        protocol = ServerSide(limits.body_bytes, room, limits.head_bytes)
         try:
             with place:
                 async with stream:

@@ -17,15 +17,22 @@ from fliptop.listeners.http import Handler, Limits
 if TYPE_CHECKING:
     from fliptop.invocations.tracing import Invocations
 
-# As large as an event or an answer can be; of what is larger, the headers count.
-LIMITS: Final = Limits(body_bytes=6 * 1024 * 1024)
+# As large as an event or an answer can be; of what is larger, the headers count. In one of those a whole stack trace
+# may come, in Base64: of an overflow, a thousand frames. On Managed Instances many invocations run at once, each with a
+# connection that is kept for its end.
+LIMITS: Final = Limits(connections=128, body_bytes=6 * 1024 * 1024, head_bytes=512 * 1024)
+# There, the events of those that begin at one moment arrive together.
+LIMITS_AT_ONCE: Final = LIMITS._replace(bodies_bytes=32 * 1024 * 1024)
 _NOTHING: Final = b"{}"
 
 
 def lifecycle_handler(invocations: Callable[[], Invocations]) -> Handler:
     """The handler that tells `invocations`, which are loaded when the first request wants them."""
 
+    told: set[str] = set()
+
     def start(request: Request) -> Headers:
+        _tell_refused(request, told)
         context = invocations().start(request.headers, request.body)
         if context is None:
             return ()
@@ -61,3 +68,10 @@ def lifecycle_handler(invocations: Callable[[], Invocations]) -> Handler:
             return Response(200, _NOTHING)
 
     return handle
+
+
+def _tell_refused(request: Request, told: set[str]) -> None:
+    """Say, once for each reason, that an event has not been kept; `told` are the reasons given so far."""
+    if request.refused and request.refused not in told:
+        told.add(request.refused)
+        report.warn(f"an event could not be looked at ({request.refused}): its trace goes by the headers alone")

@@ -129,7 +129,9 @@ def _wrapped(body: Any, naming: Naming) -> Span | None:
 
 
 def _wrapped_headers(body: Any) -> Any:
-    return _attribute(at(body, "MessageAttributes._datadog")) or at(body, "detail._datadog")
+    """The carrier in a topic's envelope or in an event of a bus, or in the one that is in the other."""
+    found = _attribute(at(body, "MessageAttributes._datadog")) or at(body, "detail._datadog")
+    return found or at(parsed(at(body, "Message")), "detail._datadog")
 
 
 # --- EventBridge ---
