@@ -1,6 +1,7 @@
 """Messages and streams: SQS, SNS, EventBridge, Kinesis, Kafka. Of a batch, the first record speaks for all.
 
-Messages come wrapped: a topic's in a queue's, a bus's in a topic's or a queue's. Each layer is a span.
+Messages come wrapped: a topic's in a queue's, a bus's in a topic's or a queue's. The outer layer is a span,
+and so is the one in it; a third one gives its trace context alone.
 """
 
 from __future__ import annotations
