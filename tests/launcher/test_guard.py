@@ -331,6 +331,7 @@ def test_one_that_hangs_is_started_again(stage: Stage) -> None:
     assert stage.events() == ["r1", "r2", "SHUTDOWN"]
 
 
+@pytest.mark.slow
 def test_one_that_hangs_after_it_has_asked_for_the_next_event_is_started_again(stage: Stage) -> None:
     """The function may still run, and its tracer wait for an answer until both time out."""
     lives: list[list[Any]] = [["beat once", "ask", "event", "ask", "hang"], SERVES]
