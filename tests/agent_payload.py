@@ -6,7 +6,6 @@ It shares nothing with what the extension writes with, or with what the lab read
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, unknown_fields
@@ -34,29 +33,23 @@ PACKAGE: Final = "datadog.trace"
 Field = descriptor_pb2.FieldDescriptorProto
 
 
-def parse(body: bytes) -> Any:
-    """An `AgentPayload`. Raises Google's `DecodeError` for what is none, `AssertionError` for unknown fields."""
-    payload = _CLASSES[f"{PACKAGE}.AgentPayload"]()
-    payload.ParseFromString(body)
-    _assert_all_known(payload)
-    return payload
+def parse(body: bytes, message: str = "AgentPayload") -> Any:
+    """`body` as `message`. Raises Google's `DecodeError` for what is none, `AssertionError` for unknown fields."""
+    parsed = _CLASSES[f"{PACKAGE}.{message}"]()
+    parsed.ParseFromString(body)
+    _assert_all_known(parsed)
+    return parsed
 
 
-def build(**values: Any) -> bytes:
-    """The bytes of an `AgentPayload` with these fields; messages in them are given as dictionaries."""
-    serialized: bytes = _CLASSES[f"{PACKAGE}.AgentPayload"](**values).SerializeToString()
+def build(message: str = "AgentPayload", **values: Any) -> bytes:
+    """The bytes of a `message` with these fields; messages in them are given as dictionaries."""
+    serialized: bytes = _CLASSES[f"{PACKAGE}.{message}"](**values).SerializeToString()
     return serialized
 
 
-def span(fields: Mapping[str, Any]) -> bytes:
-    """The bytes of one `Span`."""
-    serialized: bytes = _CLASSES[f"{PACKAGE}.Span"](**fields).SerializeToString()
-    return serialized
-
-
-def spans(body: bytes) -> list[Any]:
+def spans(payload: Any) -> list[Any]:
     """All spans of an `AgentPayload`, in its order."""
-    return [span for tracer in parse(body).tracerPayloads for chunk in tracer.chunks for span in chunk.spans]
+    return [span for tracer in payload.tracerPayloads for chunk in tracer.chunks for span in chunk.spans]
 
 
 def _assert_all_known(message: Message) -> None:

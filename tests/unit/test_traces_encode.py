@@ -8,7 +8,7 @@ from hypothesis import given
 
 from fliptop.traces import encode
 from fliptop.traces.span import Span
-from tests.protocol import agent_payload
+from tests import agent_payload
 from tests.unit.spans import SPANS, span
 
 
@@ -53,21 +53,21 @@ def _value(value: Any) -> dict[str, Any]:
 
 @given(SPANS)
 def test_a_span_is_read_as_it_was_written(written: Span) -> None:
-    assert read_back(agent_payload.span(encode.span(written))) == written
+    assert read_back(agent_payload.parse(encode.span(written), "Span")) == written
 
 
 def test_texts_that_are_no_unicode_are_replaced() -> None:
     """Spans made here may hold what a JSON parser let through."""
-    read = agent_payload.span(encode.span(span(resource="\ud800x", meta={"\udcff": "a" * 200 + "\udfff"})))
+    read = agent_payload.parse(encode.span(span(resource="\ud800x", meta={"\udcff": "a" * 200 + "\udfff"})), "Span")
     assert (read.resource, dict(read.meta)) == ("?x", {"?": "a" * 200 + "?"})
 
 
 def test_long_texts_are_written_as_short_ones_are() -> None:
     written = span(meta={"k" * 500: "v" * 70_000}, metrics={"m" * 500: 1.5}, resource="r" * 300)
-    assert read_back(agent_payload.span(encode.span(written))) == written
+    assert read_back(agent_payload.parse(encode.span(written), "Span")) == written
 
 
 def test_a_chunk_without_a_priority_of_its_own_says_so_with_a_negative_number() -> None:
     body = encode.chunk(encode.chunk_head(-128, "rum"), [encode.span(span()), encode.span(span(span_id=9))], b"")
-    chunk = agent_payload.read("TraceChunk", body)
+    chunk = agent_payload.parse(body, "TraceChunk")
     assert (chunk.priority, chunk.origin, [span.spanID for span in chunk.spans]) == (-128, "rum", [8, 9])

@@ -23,8 +23,8 @@ from fliptop.traces.options import TraceOptions, trace_options
 from fliptop.traces.payloads import PAYLOAD_BYTES, PIECE_BYTES
 from fliptop.traces.pipeline import TracePipeline, tracer_of
 from fliptop.traces.span import Span, Tracer
+from tests import agent_payload
 from tests.conftest import MovedClock
-from tests.protocol import agent_payload
 from tests.unit.spans import SPANS, as_map, span
 
 ENVIRON = {"AWS_LAMBDA_FUNCTION_NAME": "Shop", "AWS_REGION": "eu-west-1"}
@@ -62,7 +62,7 @@ def request(*chunks: list[Span], headers: Headers = PYTHON, path: str = "/v0.4/t
 
 def sealed(pipeline: TracePipeline) -> list[tuple[Payload, Any]]:
     """All payloads, and what is in them."""
-    return [(payload, agent_payload.payload(unzstd(payload.body))) for payload in pipeline.seal(last=True)]
+    return [(payload, agent_payload.parse(unzstd(payload.body))) for payload in pipeline.seal(last=True)]
 
 
 def only(pipeline: TracePipeline) -> tuple[Payload, Any]:
@@ -277,7 +277,7 @@ async def test_a_long_trace_is_sealed_in_pieces_that_can_be_taken_apart(pipeline
     assert all(tracer.ByteSize() <= PIECE_BYTES + 10_000 for tracer in read.tracerPayloads)
     assert len(read.tracerPayloads) > 10
     halves = payload.halves()
-    found = [agent_payload.payload(unzstd(half.body)) for half in halves]
+    found = [agent_payload.parse(unzstd(half.body)) for half in halves]
     assert [agent_payload.spans(half) for half in found] != [[], []]
     assert [one for half in found for one in agent_payload.spans(half)] == agent_payload.spans(read)
     assert sum(half.items for half in halves) == payload.items

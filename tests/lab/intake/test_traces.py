@@ -114,7 +114,7 @@ spans = st.fixed_dictionaries(
 @given(st.lists(spans, min_size=1, max_size=3))
 def test_google_reads_the_same(wanted: list[dict[str, Any]]) -> None:
     body = payload(*({**span, "traceID": 7} for span in wanted))
-    second = agent_payload.spans(body)
+    second = agent_payload.spans(agent_payload.parse(body))
     for span, other in zip(decode_traces(body), second, strict=True):
         assert_same(span, other)
 
@@ -189,7 +189,7 @@ GOOD = payload(SPAN)
 
 def with_span_bytes(more: bytes) -> bytes:
     """`SPAN`, then `more`, in the same payload by hand."""
-    span = agent_payload.span(SPAN) + more
+    span = agent_payload.build("Span", **SPAN) + more
 
     def wrapped(key: int, content: bytes) -> bytes:
         assert len(content) < 128
