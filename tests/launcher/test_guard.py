@@ -405,7 +405,7 @@ def test_nothing_outlives_a_guard_that_is_killed(stage: Stage) -> None:
 
 
 def test_the_guard_sleeps_and_holds_next_to_nothing(stage: Stage) -> None:
-    """The released program, as it waits for an event: its memory is a gate, and it does not wake up."""
+    """The released program, as it waits for an event: its memory is a gate, and a look a second is all it does."""
     from tests.launcher.conftest import load_build
 
     builder = load_build("launcher")
@@ -428,7 +428,7 @@ def test_the_guard_sleeps_and_holds_next_to_nothing(stage: Stage) -> None:
             assert guard.wait(ENOUGH_S) == 0
     ((memory_kb, woke),) = sizes
     assert memory_kb <= 160
-    assert woke == 0
+    assert woke <= 1
 
 
 def resident_kb(pid: int) -> int:
