@@ -26,7 +26,7 @@ from fliptop.events.pipeline import EventPipeline
 from fliptop.flusher import Pipeline
 from fliptop.http1 import Request
 from fliptop.identity import Identity
-from fliptop.invocations.lookout import WRAPPER, Lookout, is_told
+from fliptop.invocations.lookout import Lookout, is_told
 from fliptop.late import Late
 from fliptop.lifecycle.deadline import cpu_share, memory_mb
 from fliptop.lifecycle.loop import Observer
@@ -246,7 +246,7 @@ def invocations(
         options = invocation_options(here.settings, here.identity, managed=here.managed)
         return Invocations(options, outlets, here.clock)
 
-    lookout = Lookout(load, here.clock, is_wrapped=here.environ.get("AWS_LAMBDA_EXEC_WRAPPER") == WRAPPER)
+    lookout = Lookout(load, here.clock)
 
     def watch(pipeline: "TracePipeline") -> None:
         pipeline.watch = lookout.watch

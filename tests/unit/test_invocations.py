@@ -524,25 +524,6 @@ def test_nothing_is_made_before_a_tracer_tells(clock: MovedClock) -> None:
     assert len(lookout._runs) <= MOST_OF_RUNS
 
 
-@pytest.mark.parametrize(
-    ("is_wrapped", "runtime", "loads"),
-    [(True, "java:21.v12", 1), (True, "dotnet:8.v3", 1), (True, "python:3.13.v12", 0), (False, "java:21.v12", 0)],
-)
-def test_for_a_tracer_that_is_sure_to_tell_all_is_ready(
-    clock: MovedClock, is_wrapped: bool, runtime: str, loads: int
-) -> None:
-    life, loaded = Life(clock), list[bool]()
-
-    def load(complete: bool) -> Invocations:
-        loaded.append(complete)
-        return Invocations(OPTIONS, life.outlets(complete), clock)
-
-    life.lookout = Lookout(load, clock, is_wrapped=is_wrapped)
-    life.record("initStart", -0.5, runtimeVersion=runtime)
-    life.record("initStart", -0.4)
-    assert loaded == [True] * loads
-
-
 def test_who_tells_late_does_not_make_a_cold_start_of_it(life: Life) -> None:
     for number in range(MOST_OF_RUNS):
         life.lookout.invoked(f"q{number}")

@@ -94,9 +94,20 @@ def test_on_a_small_function_less_may_wait(here: Here) -> None:
     spans.give_up("shutdown")
 
 
-@pytest.mark.parametrize(("told", "loads"), [(" True", True), ("1", True), ("false", False), ("", False)])
-def test_for_a_tracer_that_will_tell_of_invocations_all_is_loaded(here: Here, told: str, loads: bool) -> None:
-    here = here._replace(environ={**here.environ, "DD_UNIVERSAL_INSTRUMENTATION": told})
+@pytest.mark.parametrize(
+    ("name", "value", "loads"),
+    [
+        ("DD_UNIVERSAL_INSTRUMENTATION", " True", True),
+        ("DD_UNIVERSAL_INSTRUMENTATION", "1", True),
+        ("DD_UNIVERSAL_INSTRUMENTATION", "false", False),
+        ("AWS_LAMBDA_EXEC_WRAPPER", "/opt/datadog_wrapper", True),
+        ("AWS_LAMBDA_EXEC_WRAPPER", "/opt/wrapper", False),
+    ],
+)
+def test_for_a_tracer_that_will_tell_of_invocations_all_is_loaded(
+    here: Here, name: str, value: str, loads: bool
+) -> None:
+    here = here._replace(environ={**here.environ, name: value})
     made: list[object] = []
     spans = parts.traces(here)
     spans.when_made(made.append)

@@ -21,9 +21,6 @@ OF_INIT: Final = frozenset(f"platform.{name}" for name in ("initStart", "initRep
 OF_RUNS: Final = frozenset(f"platform.{name}" for name in ("start", "runtimeDone", "report"))
 LOAD: Final = "aws.lambda.load"
 OWN: Final = "dd-tracer-serverless-span"
-# What the wrapper loads into these runtimes is a tracer that will tell of each invocation, and the function will wait
-# for the answer. They take longer to start than we take to be ready for that.
-WAITING: Final = ("java", "dotnet")
 WRAPPER: Final = "/opt/datadog_wrapper"
 # Of init there are four records, of each invocation an event and three records. What is older concerns no tracer.
 MOST_OF_INIT: Final = 8
@@ -31,21 +28,22 @@ MOST_OF_RUNS: Final = 32
 
 
 def is_told(environ: Mapping[str, str]) -> bool:
-    """True where the user has said that a tracer will tell of invocations. The launcher goes by the same words, and
-    lets the function start when all is loaded (`launcher/handover.c`).
+    """True where the environment says that a tracer will tell of invocations, and the function wait for our answer. The
+    launcher goes by the same words, and lets the function be invoked when all is loaded (`launcher/handover.c`).
     """
+    if environ.get("AWS_LAMBDA_EXEC_WRAPPER") == WRAPPER:
+        return True
     return environ.get("DD_UNIVERSAL_INSTRUMENTATION", "").strip().lower() in {"true", "t", "1"}
 
 
 class Lookout:
     """Hears of events, telemetry records and tracers' spans from the beginning; `load` makes what cares for them; it
-    is told whether all that there was has been noted. `is_wrapped`: the user lets Datadog's wrapper start the function.
+    is told whether all that there was has been noted.
     """
 
-    def __init__(self, load: Callable[[bool], Invocations], clock: Clock, *, is_wrapped: bool = False) -> None:
+    def __init__(self, load: Callable[[bool], Invocations], clock: Clock) -> None:
         self._load = load
         self._clock = clock
-        self._is_wrapped = is_wrapped
         self._init: deque[Record] = deque(maxlen=MOST_OF_INIT)
         self._runs: deque[Record | tuple[str, float]] = deque(maxlen=MOST_OF_RUNS)
         self._loaded: Invocations | None = None
@@ -73,8 +71,6 @@ class Lookout:
             self._loaded.take(record)
         else:
             (self._init if record.type in OF_INIT else self._runs).append(record)
-            if self._is_wrapped and (record.text("runtimeVersion") or "").startswith(WAITING):
-                _ = self.invocations
 
     def invoked(self, request_id: str) -> None:
         """INVOKE says that a request has begun."""
